@@ -1,0 +1,89 @@
+//! [`ErrorReply`]: the error lines, whose fault each is, and what becomes of the connection.
+
+use std::fmt;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `ERROR ...`: the command is unknown, or refused altogether.
+    Error,
+    /// `CLIENT_ERROR ...`: the request is wrong; sending it again will not help.
+    Client,
+    /// `SERVER_ERROR ...`: the server is short of something or will not do it.
+    Server,
+}
+
+/// One error line, without its line end. The connection survives every one of them, except
+/// [`TOO_MANY_CONNECTIONS`](Self::TOO_MANY_CONNECTIONS).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ErrorReply<'a>(&'a [u8]);
+
+impl ErrorReply<'static> {
+    /// The command does not exist.
+    pub const UNKNOWN_COMMAND: Self = Self(b"ERROR");
+    /// The line does not say what the command needs.
+    pub const BAD_FORMAT: Self = Self(b"CLIENT_ERROR bad command line format");
+    /// The value was not followed by `\r\n`; nothing was stored.
+    pub const BAD_DATA_CHUNK: Self = Self(b"CLIENT_ERROR bad data chunk");
+    /// The exptime of a touch, gat or `flush_all` is not a number.
+    pub const INVALID_EXPTIME: Self = Self(b"CLIENT_ERROR invalid exptime argument");
+    /// The delta of an incr or decr is not an unsigned 64-bit number.
+    pub const INVALID_DELTA: Self = Self(b"CLIENT_ERROR invalid numeric delta argument");
+    /// The value that incr or decr met is not a number.
+    pub const NON_NUMERIC: Self =
+        Self(b"CLIENT_ERROR cannot increment or decrement non-numeric value");
+    /// The item is larger than the server takes.
+    pub const TOO_LARGE: Self = Self(b"SERVER_ERROR object too large for cache");
+    /// The server has no room for the item and can make none.
+    pub const NO_MEMORY: Self = Self(b"SERVER_ERROR out of memory storing object");
+    /// The server has no room for the longer number of an incr or decr.
+    pub const OUT_OF_MEMORY: Self = Self(b"SERVER_ERROR out of memory");
+    /// The server was not started with `-A` (the colon is memcached's).
+    pub const SHUTDOWN_DISABLED: Self = Self(b"SERVER_ERROR: shutdown not enabled");
+    /// `cache_memlimit` below 8 MB.
+    pub const MEMORY_LIMIT_TOO_SMALL: Self =
+        Self(b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m");
+    /// `cache_memlimit` with a number that can only be bytes.
+    pub const MEMORY_LIMIT_IN_BYTES: Self =
+        Self(b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes");
+    /// The server has as many connections as it may; it closes this one.
+    pub const TOO_MANY_CONNECTIONS: Self = Self(b"ERROR Too many open connections");
+}
+
+impl<'a> ErrorReply<'a> {
+    /// The line, if it is one of the error lines.
+    pub(crate) fn from_line(line: &'a [u8]) -> Option<Self> {
+        [
+            b"ERROR".as_slice(),
+            b"CLIENT_ERROR",
+            b"SERVER_ERROR",
+            b"MEMLIMIT_",
+        ]
+        .iter()
+        .any(|prefix| line.starts_with(prefix))
+        .then_some(Self(line))
+    }
+
+    /// The line, without its line end.
+    pub const fn line(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whose fault it is.
+    pub fn kind(self) -> ErrorKind {
+        if self.0.starts_with(b"CLIENT_ERROR") {
+            ErrorKind::Client
+        } else if self.0.starts_with(b"SERVER_ERROR") {
+            ErrorKind::Server
+        } else {
+            ErrorKind::Error
+        }
+    }
+}
+
+impl fmt::Debug for ErrorReply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorReply(\"{}\")", self.0.escape_ascii())
+    }
+}
