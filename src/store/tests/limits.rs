@@ -1,0 +1,284 @@
+//! The store at its limits, and what it counts there.
+
+use std::num::NonZeroUsize;
+
+use nuthatch_store::{
+    Arithmetic, Config, Expiry, KEY_LEN_MAX, Lookup, Miss, NewItem, NewValue, Store, StoreOutcome,
+    Time,
+};
+
+const NOW: Time = Time::from_millis(1_000);
+const LATER: Time = Time::from_millis(2_000);
+
+fn store(memory_limit_bytes: u64) -> Store {
+    Store::new(&Config {
+        memory_limit_bytes,
+        item_len_max: 1 << 20,
+        shard_count: NonZeroUsize::new(1),
+        cas_start: 0,
+    })
+}
+
+fn until(expiry: Expiry, value: &[u8]) -> NewItem<'_> {
+    NewItem {
+        client_flags: 0,
+        expiry,
+        value: NewValue::Copied(value),
+    }
+}
+
+fn forever(value: &[u8]) -> NewItem<'_> {
+    until(Expiry::Never, value)
+}
+
+fn is_stored(store: &Store, key: &[u8]) -> bool {
+    matches!(store.get(key, NOW, |_| ()), Lookup::Hit(()))
+}
+
+fn fill(store: &Store, count: u64, item: &NewItem<'_>) {
+    for id in 0..count {
+        let outcome = store.set(&id.to_be_bytes(), item.clone(), NOW);
+        assert!(matches!(outcome, StoreOutcome::Stored { .. }));
+    }
+}
+
+#[test]
+fn the_largest_item_is_memcacheds() {
+    let store = store(64 << 20);
+    assert!(store.fits(1, 0, 1_048_516));
+    assert!(!store.fits(1, 0, 1_048_517));
+    assert!(!store.fits(1, 1, 1_048_516));
+    assert!(store.fits(1, 1, 1_048_512));
+    assert!(store.fits(KEY_LEN_MAX, 0, 0));
+    assert!(!store.fits(KEY_LEN_MAX + 1, 0, 0));
+    assert!(!store.fits(usize::MAX, u32::MAX, usize::MAX));
+}
+
+#[test]
+fn a_set_that_is_too_large_removes_the_old_value_and_nothing_else_does() {
+    let store = store(64 << 20);
+    let value = vec![b'v'; 1_048_517];
+    let refused = [
+        store.add(b"k", forever(&value), NOW),
+        store.replace(b"k", forever(&value), NOW),
+        store.cas(b"k", forever(&value), 1, NOW),
+    ];
+    assert_eq!(refused, [StoreOutcome::TooLarge; 3]);
+
+    let _ = store.set(b"k", forever(b"old"), NOW);
+    assert_eq!(
+        store.replace(b"k", forever(&value), NOW),
+        StoreOutcome::TooLarge
+    );
+    assert_eq!(store.append(b"k", &value, NOW), StoreOutcome::TooLarge);
+    assert_eq!(store.prepend(b"k", &value, NOW), StoreOutcome::TooLarge);
+    assert!(is_stored(&store, b"k"));
+    assert_eq!(
+        store.set(b"k", forever(&value), NOW),
+        StoreOutcome::TooLarge
+    );
+    assert!(!is_stored(&store, b"k"));
+}
+
+#[test]
+fn an_item_larger_than_the_shard_is_refused_without_evicting_anything() {
+    let store = store(500_000);
+    fill(&store, 100, &forever(b"small"));
+    let value = vec![b'v'; 500_000];
+    assert_eq!(
+        store.add(b"k", forever(&value), NOW),
+        StoreOutcome::NoMemory
+    );
+    assert_eq!(
+        store.append(&0_u64.to_be_bytes(), &value, NOW),
+        StoreOutcome::NoMemory
+    );
+    assert_eq!(store.snapshot().curr_items, 100);
+    // One that fits if it is alone does get its place.
+    let value = vec![b'v'; 490_000];
+    assert!(matches!(
+        store.add(b"k", forever(&value), NOW),
+        StoreOutcome::Stored { .. }
+    ));
+    assert!(is_stored(&store, b"k"));
+    assert!(store.snapshot().evictions > 50);
+}
+
+#[test]
+fn a_store_without_memory_refuses_everything() {
+    let store = store(0);
+    assert_eq!(store.set(b"k", forever(b"v"), NOW), StoreOutcome::NoMemory);
+    assert_eq!(store.sweep(NOW, 100), 0);
+    assert_eq!(store.incr(b"k", 1, NOW), Arithmetic::NotFound);
+}
+
+#[test]
+fn the_oldest_go_first_and_a_touch_makes_nothing_younger() {
+    let store = store(1 << 20);
+    let count = 20_000_u64;
+    for id in 0..count {
+        let _ = store.set(&id.to_be_bytes(), forever(&[b'v'; 100]), NOW);
+        let _ = store.touch(&id.saturating_sub(1_000).to_be_bytes(), Expiry::Never, NOW);
+    }
+    let stored: Vec<_> = (0..count)
+        .filter(|id| is_stored(&store, &id.to_be_bytes()))
+        .collect();
+    let first = stored[0];
+    assert!(first > 0);
+    assert_eq!(stored, (first..count).collect::<Vec<_>>());
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.evictions, first);
+    assert_eq!(snapshot.curr_items, count - first);
+    // Only those were fetched that a touch still found.
+    assert!(snapshot.evicted_unfetched < first);
+    assert!(snapshot.bytes <= snapshot.limit_bytes);
+}
+
+#[test]
+fn expired_items_go_without_counting_as_evicted() {
+    let store = store(1 << 20);
+    fill(&store, 1_000, &until(Expiry::At(NOW), &[b'v'; 100]));
+    let before = store.snapshot();
+    for id in 1_000..10_000_u64 {
+        let _ = store.set(&id.to_be_bytes(), forever(&[b'v'; 100]), NOW);
+    }
+    let after = store.snapshot();
+    assert_eq!(before.evictions, 0);
+    assert_eq!(after.reclaimed, 1_000);
+    assert_eq!(after.expired_unfetched, 1_000);
+    assert_eq!(after.evictions, 9_000 - after.curr_items);
+}
+
+#[test]
+fn a_fetched_item_stays_fetched_when_its_number_changes() {
+    let store = store(1 << 20);
+    let _ = store.set(b"n", forever(b"1"), NOW);
+    assert!(is_stored(&store, b"n"));
+    let _ = store.incr(b"n", 1, NOW);
+    store.set_memory_limit(0);
+    let snapshot = store.snapshot();
+    assert_eq!((snapshot.evictions, snapshot.evicted_unfetched), (1, 0));
+}
+
+#[test]
+fn a_sweep_keeps_to_its_budget_and_goes_on_where_it_stopped() {
+    let store = store(64 << 20);
+    fill(&store, 1_000, &until(Expiry::At(LATER), b"v"));
+    for id in 1_000..1_500_u64 {
+        let _ = store.set(&id.to_be_bytes(), forever(b"v"), NOW);
+    }
+    assert_eq!(store.sweep(NOW, 10_000), 0);
+    for _ in 0..10 {
+        assert_eq!(store.sweep(LATER, 100), 100);
+    }
+    assert_eq!(store.sweep(LATER, 10_000), 0);
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.curr_items, 500);
+    assert_eq!(snapshot.sweep_reclaimed, 1_000);
+    assert_eq!(snapshot.reclaimed, 1_000);
+    assert_eq!(snapshot.sweep_items_checked, 3_000);
+}
+
+#[test]
+fn a_flush_that_came_stays_in_force_when_another_is_ordered() {
+    let store = store(64 << 20);
+    let _ = store.set(b"old", forever(b"v"), NOW);
+    store.flush(LATER, NOW);
+    let _ = store.set(b"in between", forever(b"v"), NOW);
+    assert!(is_stored(&store, b"old"));
+    let much_later = Time::from_millis(100_000);
+    store.flush(much_later, LATER);
+    let _ = store.set(b"new", forever(b"v"), LATER);
+    for key in [&b"old"[..], b"in between"] {
+        assert_eq!(store.get(key, LATER, |_| ()), Lookup::Miss(Miss::Flushed));
+    }
+    assert_eq!(store.get(b"new", LATER, |_| ()), Lookup::Hit(()));
+    assert_eq!(
+        store.get(b"new", much_later, |_| ()),
+        Lookup::Miss(Miss::Flushed)
+    );
+}
+
+#[test]
+fn a_lower_limit_evicts_at_once_and_a_higher_one_is_used() {
+    let store = store(4 << 20);
+    fill(&store, 100_000, &forever(&[b'v'; 100]));
+    let at_four = store.snapshot();
+    store.set_memory_limit(1 << 20);
+    let at_one = store.snapshot();
+    assert!(at_one.bytes <= 1 << 20 && at_one.limit_bytes == 1 << 20);
+    assert!(at_one.curr_items < at_four.curr_items / 3);
+    store.set_memory_limit(8 << 20);
+    fill(&store, 100_000, &forever(&[b'v'; 100]));
+    assert!(store.snapshot().curr_items > at_four.curr_items * 3 / 2);
+    store.set_memory_limit(0);
+    assert_eq!(store.snapshot().curr_items, 0);
+}
+
+#[test]
+fn an_emptied_store_is_charged_as_a_new_one() {
+    let store = store(16 << 20);
+    let new = store.snapshot();
+    fill(&store, 5_000, &forever(&[b'v'; 100]));
+    fill(&store, 5_000, &forever(&[b'v'; 700]));
+    for id in 0..5_000_u64 {
+        let key = id.to_be_bytes();
+        if id % 3 == 0 {
+            let _ = store.append(&key, &[b'v'; 16_000], NOW);
+        }
+        let _ = store.incr(&key, 1, NOW);
+    }
+    assert!(store.snapshot().bytes > new.bytes);
+    for id in 0..5_000_u64 {
+        let _ = store.delete(&id.to_be_bytes(), NOW);
+    }
+    assert_eq!(store.sweep(NOW, 1), 0);
+    let emptied = store.snapshot();
+    assert_eq!((emptied.curr_items, emptied.bytes), (0, new.bytes));
+    assert_eq!(emptied.table_bytes, new.table_bytes);
+}
+
+#[test]
+fn a_reset_zeroes_counters_and_leaves_gauges() {
+    let store = store(1 << 20);
+    fill(&store, 10_000, &forever(&[b'v'; 100]));
+    let before = store.snapshot();
+    assert_eq!(before.total_items, 10_000);
+    store.reset_counters();
+    let after = store.snapshot();
+    assert_eq!(
+        (after.total_items, after.evictions, after.evicted_unfetched),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (after.curr_items, after.bytes),
+        (before.curr_items, before.bytes)
+    );
+}
+
+#[test]
+fn cas_uniques_start_above_the_given_number_even_at_its_end() {
+    for cas_start in [0, 1, 1_700_000_000_000_000, u64::MAX] {
+        let store = Store::new(&Config {
+            memory_limit_bytes: 1 << 20,
+            item_len_max: 1 << 20,
+            shard_count: NonZeroUsize::new(8),
+            cas_start,
+        });
+        for id in 0..100_u64 {
+            let outcome = store.set(&id.to_be_bytes(), forever(b"v"), NOW);
+            let StoreOutcome::Stored { cas } = outcome else {
+                panic!("{outcome:?}");
+            };
+            assert!(cas > cas_start.min(1 << 63));
+            assert_eq!(
+                store.cas(b"other", forever(b"v"), 0, NOW),
+                StoreOutcome::NotFound
+            );
+            assert_eq!(
+                store.cas(&id.to_be_bytes(), forever(b"v"), 0, NOW),
+                StoreOutcome::Exists
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Random operations against a naive model, in simulated time: every outcome must be the same.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod model {
+    pub(crate) mod op;
+    pub(crate) mod reference;
+}
+
+use bytes::Bytes;
+use model::op::{ITEM_LEN_MAX, Op, Random};
+use model::reference::{Answer, Reference};
+use nuthatch_store::{
+    Arithmetic, Config, Expiry, LARGE_VALUE_LEN_MIN, Lookup, NewItem, NewValue, Store,
+    StoreOutcome, Time, ValueRef,
+};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+
+fn store(memory_limit_bytes: u64, shard_count: usize) -> Store {
+    Store::new(&Config {
+        memory_limit_bytes,
+        item_len_max: ITEM_LEN_MAX,
+        shard_count: NonZeroUsize::new(shard_count),
+        cas_start: 1_000,
+    })
+}
+
+fn new_item(client_flags: u32, expiry: Expiry, value: &[u8]) -> NewItem<'_> {
+    // Both ways of handing a value in must be the same to everybody else.
+    let value = if value.len().is_multiple_of(2) {
+        NewValue::Owned(Bytes::copy_from_slice(value))
+    } else {
+        NewValue::Copied(value)
+    };
+    NewItem {
+        client_flags,
+        expiry,
+        value,
+    }
+}
+
+fn perform(store: &Store, op: &Op, now: Time) -> Answer {
+    let lookup = |lookup| match lookup {
+        Lookup::Hit(hit) => Answer::Hit(hit),
+        Lookup::Miss(miss) => Answer::Miss(miss),
+    };
+    let visit = |hit: nuthatch_store::Hit<'_>| {
+        let value = hit.value.as_slice();
+        let is_shared = matches!(hit.value, ValueRef::Shared(_));
+        assert_eq!(is_shared, value.len() >= LARGE_VALUE_LEN_MIN);
+        (value.to_vec(), hit.client_flags, hit.expiry, hit.cas)
+    };
+    let stored = |outcome| match outcome {
+        StoreOutcome::Stored { cas } => Answer::Stored(cas),
+        other => Answer::Refused(other),
+    };
+    let number = |outcome| match outcome {
+        Arithmetic::Number { value, cas } => Answer::Number(value, cas),
+        other => Answer::NoNumber(other),
+    };
+    match op {
+        Op::Get(key) => lookup(store.get(key, now, visit)),
+        Op::GetAndTouch(key, expiry) => lookup(store.get_and_touch(key, *expiry, now, visit)),
+        Op::Touch(key, expiry) => Answer::Done(store.touch(key, *expiry, now)),
+        Op::Set(key, flags, at, v) => stored(store.set(key, new_item(*flags, *at, v), now)),
+        Op::Add(key, flags, at, v) => stored(store.add(key, new_item(*flags, *at, v), now)),
+        Op::Replace(key, flags, at, v) => stored(store.replace(key, new_item(*flags, *at, v), now)),
+        Op::Cas(key, v, unique) => {
+            stored(store.cas(key, new_item(0, Expiry::Never, v), *unique, now))
+        }
+        Op::Append(key, value) => stored(store.append(key, value, now)),
+        Op::Prepend(key, value) => stored(store.prepend(key, value, now)),
+        Op::Incr(key, delta) => number(store.incr(key, *delta, now)),
+        Op::Decr(key, delta) => number(store.decr(key, *delta, now)),
+        Op::Delete(key) => Answer::Done(store.delete(key, now)),
+        Op::Flush(at) => {
+            store.flush(*at, now);
+            Answer::Done(true)
+        }
+        Op::Sweep(item_budget) => {
+            let before = store.snapshot().curr_items;
+            let removed = store.sweep(now, *item_budget);
+            assert!(removed <= *item_budget);
+            let after = store.snapshot().curr_items;
+            assert_eq!(before - after, u64::try_from(removed).unwrap());
+            Answer::Done(true)
+        }
+    }
+}
+
+/// Runs `count` operations that never come near the memory limit; returns the number of hits.
+fn run(random: &mut Random, count: usize, shard_count: usize) -> usize {
+    let store = store(256 << 20, shard_count);
+    let mut reference = Reference::default();
+    let mut uniques = HashSet::new();
+    let mut hits = 0;
+    let mut now = Time::default();
+    for step in 0..count {
+        now = random.advance(now);
+        let op = Op::random(random, now, |key| reference.cas_of(key));
+        let answer = perform(&store, &op, now);
+        if let Answer::Stored(cas) | Answer::Number(_, cas) = answer {
+            assert!(cas > 1_000 && uniques.insert(cas), "cas unique {cas} twice");
+        }
+        hits += usize::from(matches!(answer, Answer::Hit(_)));
+        reference.check(&op, now, &answer, step);
+    }
+    // Two rounds, as the first may start in the middle.
+    let _ = store.sweep(now, usize::MAX) + store.sweep(now, usize::MAX);
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.curr_items, reference.live_count(now));
+    assert_eq!(snapshot.evictions, 0);
+    hits
+}
+
+#[test]
+fn a_million_operations_answer_as_the_model_does() {
+    for seed in 0..4 {
+        let hits = run(&mut Random::seeded(seed), 300_000, 1 << seed);
+        assert!(hits > 30_000, "{hits} hits prove little");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_operations_answer_as_the_model_does(entropy in prop::collection::vec(any::<u64>(), 1..400)) {
+        let count = entropy.len() / 4;
+        let _ = run(&mut Random::recorded(entropy), count, 2);
+    }
+}
+
+#[test]
+fn under_eviction_a_hit_is_always_the_newest_write() {
+    let limit = 1 << 20;
+    let store = store(limit, 4);
+    let mut random = Random::seeded(99);
+    let mut newest: HashMap<u64, Vec<u8>> = HashMap::new();
+    let (mut hits, mut misses) = (0_u64, 0_u64);
+    for step in 0..300_000_u64 {
+        let now = Time::from_millis(step);
+        let id = random.below(8_000);
+        let key = id.to_be_bytes();
+        if random.below(2) == 0 {
+            let len_max = if random.below(50) == 0 { 30_000 } else { 600 };
+            let mut value = step.to_be_bytes().to_vec();
+            value.resize(8 + usize::try_from(random.below(len_max)).unwrap(), 0);
+            let outcome = store.set(&key, new_item(0, Expiry::Never, &value), now);
+            assert!(matches!(outcome, StoreOutcome::Stored { .. }));
+            newest.insert(id, value);
+            assert!(store.snapshot().bytes <= limit);
+            continue;
+        }
+        match store.get(&key, now, |hit| hit.value.as_slice().to_vec()) {
+            Lookup::Hit(value) => {
+                assert_eq!(newest.get(&id), Some(&value), "step {step}");
+                hits += 1;
+            }
+            Lookup::Miss(_) => {
+                // What was evicted must not come back.
+                newest.remove(&id);
+                misses += 1;
+            }
+        }
+    }
+    assert!(
+        hits > 20_000 && misses > 20_000,
+        "{hits} hits, {misses} misses"
+    );
+    assert!(store.snapshot().evictions > 20_000);
+}
