@@ -1,0 +1,347 @@
+//! [`Config`]: the flags as checked. All defaults that a flag's help cannot state are here.
+
+use crate::flags::Flags;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+/// Requests of one connection before others have their turn. memcached's 20 cost it half of its
+/// pipelined throughput; an innocent neighbour does not notice 1,000.
+const REQUESTS_PER_TURN: u32 = 1000;
+
+const ITEM_LEN_MIN: u64 = 1024;
+const ITEM_LEN_MAX: u64 = 1024 * 1024 * 1024;
+
+/// What a connection needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Requests of one connection before others have their turn.
+    pub requests_per_turn: NonZeroU32,
+    /// Clients that may be connected at the same time.
+    pub connections_max: usize,
+    /// Worker threads.
+    pub threads: NonZeroUsize,
+}
+
+/// How to run a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// What a connection needs to know.
+    pub settings: Settings,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Connections that may wait to be accepted.
+    pub backlog: i32,
+    /// Bytes of items.
+    pub memory_limit_bytes: u64,
+    /// Bytes of one item, as memcached counts them.
+    pub item_len_max: u64,
+    /// 0 to 2.
+    pub verbosity: u8,
+    /// Run in the background.
+    pub daemon: bool,
+    /// Where to write the process id.
+    pub pidfile: Option<PathBuf>,
+    /// Whom to become, if root.
+    pub user: Option<String>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listen {
+    /// On TCP, at these addresses; where there is none, nowhere.
+    Tcp(Vec<TcpAddress>),
+    /// On a Unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Who may use it.
+        mask: u32,
+    },
+}
+
+/// One address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpAddress {
+    /// Port 0 means any free one.
+    pub socket: SocketAddr,
+    /// A machine without this address family is fine: somebody asked for all addresses.
+    pub optional: bool,
+}
+
+/// Why flags cannot be followed; the exit codes are memcached's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value that makes no sense by itself: exit code 1.
+    #[error("{0}")]
+    Value(String),
+    /// Values that do not go together, or are not supported: exit code 64.
+    #[error("{0}")]
+    Usage(String),
+    /// A name that does not resolve: exit code 71.
+    #[error("{0}")]
+    Address(String),
+}
+
+impl Config {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which flag to change.
+    pub fn from_flags(flags: &Flags) -> Result<Self, ConfigError> {
+        if flags.udp_port != 0 {
+            return Err(ConfigError::Usage(
+                "there is no UDP: leave -U out, or say -U 0".into(),
+            ));
+        }
+        let memory_limit_bytes = u64::from(flags.memory_limit) << 20;
+        let threads = match flags.threads {
+            Some(threads) => positive(threads, "number of threads (-t)")?,
+            None => available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let requests_per_turn = match flags.max_reqs_per_event {
+            Some(requests) => positive(requests, "number of requests per event (-R)")?,
+            None => NonZeroUsize::MIN.saturating_add(REQUESTS_PER_TURN as usize - 1),
+        };
+        Ok(Self {
+            settings: Settings {
+                requests_per_turn: requests_per_turn.try_into().unwrap_or(NonZeroU32::MAX),
+                connections_max: positive(flags.conn_limit, "maximum of connections (-c)")?.get(),
+                threads,
+            },
+            listen: listen(flags)?,
+            backlog: flags.listen_backlog,
+            memory_limit_bytes,
+            item_len_max: item_len_max(&flags.max_item_size, memory_limit_bytes)?,
+            verbosity: flags.verbose,
+            daemon: flags.daemon,
+            pidfile: flags.pidfile.clone(),
+            user: flags.user.clone(),
+        })
+    }
+}
+
+fn positive(number: i32, what: &str) -> Result<NonZeroUsize, ConfigError> {
+    usize::try_from(number)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| ConfigError::Value(format!("the {what} must be greater than 0")))
+}
+
+fn item_len_max(text: &str, memory_limit_bytes: u64) -> Result<u64, ConfigError> {
+    let text = text.trim();
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1 << 10),
+        None => match text.strip_suffix(['m', 'M']) {
+            Some(digits) => (digits, 1 << 20),
+            None => (text, 1),
+        },
+    };
+    let len = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| ConfigError::Value(format!("the item size (-I) is no size: {text:?}")))?;
+    let half = memory_limit_bytes / 2;
+    if len < ITEM_LEN_MIN {
+        Err(ConfigError::Usage(format!(
+            "the item size (-I) of {len} bytes is below {ITEM_LEN_MIN}"
+        )))
+    } else if len > half {
+        Err(ConfigError::Usage(format!(
+            "the item size (-I) of {len} bytes is above half of the memory (-m), {half} bytes"
+        )))
+    } else if len > ITEM_LEN_MAX {
+        Err(ConfigError::Usage(format!(
+            "the item size (-I) of {len} bytes is above a gigabyte"
+        )))
+    } else {
+        Ok(len)
+    }
+}
+
+fn listen(flags: &Flags) -> Result<Listen, ConfigError> {
+    if let Some(path) = &flags.unix_socket {
+        let mask = u32::from_str_radix(flags.unix_mask.trim(), 8).map_err(|error| {
+            ConfigError::Value(format!("the mask (-a) {:?}: {error}", flags.unix_mask))
+        })?;
+        return Ok(Listen::Unix {
+            path: path.clone(),
+            mask,
+        });
+    }
+    let port = match flags.port {
+        0 => return Ok(Listen::Tcp(Vec::new())),
+        -1 => 0,
+        port => u16::try_from(port)
+            .map_err(|error| ConfigError::Value(format!("the port (-p) {port}: {error}")))?,
+    };
+    let mut addresses = Vec::new();
+    for address in flags.listen.iter().flat_map(|list| list.split([',', ';'])) {
+        addresses.extend(resolve(address.trim(), port)?);
+    }
+    if addresses.is_empty() {
+        addresses = all_addresses(port);
+    }
+    Ok(Listen::Tcp(addresses))
+}
+
+fn all_addresses(port: u16) -> Vec<TcpAddress> {
+    [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ]
+    .into_iter()
+    .map(|ip| TcpAddress {
+        socket: SocketAddr::new(ip, port),
+        optional: ip.is_ipv6(),
+    })
+    .collect()
+}
+
+/// `ADDR`, `ADDR:PORT`, `IPV6`, `[IPV6]` or `[IPV6]:PORT`; `*` is all addresses.
+fn resolve(address: &str, default_port: u16) -> Result<Vec<TcpAddress>, ConfigError> {
+    let bare_ip = address
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    let (host, port) = match (bare_ip, address.rsplit_once(':')) {
+        (Ok(ip), _) => {
+            let socket = SocketAddr::new(ip, default_port);
+            return Ok(vec![TcpAddress {
+                socket,
+                optional: false,
+            }]);
+        }
+        (Err(_), Some((host, port))) => match port.parse() {
+            Ok(port) => (host, port),
+            Err(_) => return Err(ConfigError::Value(format!("no port in {address:?} (-l)"))),
+        },
+        (Err(_), None) => (address, default_port),
+    };
+    if host == "*" {
+        return Ok(all_addresses(port));
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match (host, port).to_socket_addrs() {
+        Ok(sockets) => Ok(sockets
+            .map(|socket| TcpAddress {
+                socket,
+                optional: false,
+            })
+            .collect()),
+        Err(error) => Err(ConfigError::Address(format!(
+            "no address for {host:?} (-l): {error}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn config(arguments: &[&str]) -> Result<Config, ConfigError> {
+        let arguments = ["nuthatch"].iter().chain(arguments);
+        Config::from_flags(&Flags::try_parse_from(arguments).unwrap())
+    }
+
+    fn sockets(arguments: &[&str]) -> Vec<String> {
+        match config(arguments).unwrap().listen {
+            Listen::Tcp(addresses) => addresses.iter().map(|a| a.socket.to_string()).collect(),
+            Listen::Unix { .. } => panic!("no Unix socket was asked for"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_memcacheds() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.memory_limit_bytes, 64 << 20);
+        assert_eq!(config.item_len_max, 1 << 20);
+        assert_eq!(config.settings.connections_max, 1024);
+        assert_eq!(config.backlog, 1024);
+        assert_eq!(sockets(&[]), ["0.0.0.0:11211", "[::]:11211"]);
+    }
+
+    #[test]
+    fn addresses_may_carry_ports_and_repeat() {
+        assert_eq!(
+            sockets(&[
+                "-l",
+                "127.0.0.1,127.0.0.2:12",
+                "-l",
+                "[::1]:13;::1",
+                "-p",
+                "14"
+            ]),
+            ["127.0.0.1:14", "127.0.0.2:12", "[::1]:13", "[::1]:14"]
+        );
+        assert_eq!(sockets(&["-p", "-1"]), ["0.0.0.0:0", "[::]:0"]);
+        assert_eq!(sockets(&["-p", "0"]), [""; 0]);
+        assert_eq!(sockets(&["-l", "*:15"]), ["0.0.0.0:15", "[::]:15"]);
+    }
+
+    #[test]
+    fn numbers_may_have_a_leading_blank_and_the_last_one_counts() {
+        assert_eq!(
+            config(&["-m", " 100", "-m", " 128"])
+                .unwrap()
+                .memory_limit_bytes,
+            128 << 20
+        );
+        assert_eq!(config(&["-m1024", "-I 2m"]).unwrap().item_len_max, 2 << 20);
+        assert_eq!(config(&["-vv"]).unwrap().verbosity, 2);
+    }
+
+    #[test]
+    fn sizes_are_checked_at_their_limits() {
+        assert_eq!(config(&["-I", "1024"]).unwrap().item_len_max, 1024);
+        assert!(matches!(
+            config(&["-I", "1023"]),
+            Err(ConfigError::Usage(_))
+        ));
+        assert_eq!(
+            config(&["-m", "2", "-I", "1m"]).unwrap().item_len_max,
+            1 << 20
+        );
+        assert!(matches!(
+            config(&["-m", "2", "-I", "1048577"]),
+            Err(ConfigError::Usage(_))
+        ));
+        assert_eq!(
+            config(&["-m", "4096", "-I", "1024m"]).unwrap().item_len_max,
+            1 << 30
+        );
+        assert!(matches!(
+            config(&["-m", "4096", "-I", "1025m"]),
+            Err(ConfigError::Usage(_))
+        ));
+        assert!(matches!(config(&["-I", "x"]), Err(ConfigError::Value(_))));
+    }
+
+    #[test]
+    fn zero_and_negative_counts_are_refused() {
+        for flags in [
+            ["-c", "0"],
+            ["-c", "-1"],
+            ["-t", "0"],
+            ["-R", "0"],
+            ["-p", "65536"],
+        ] {
+            assert!(
+                matches!(config(&flags), Err(ConfigError::Value(_))),
+                "{flags:?}"
+            );
+        }
+        assert!(matches!(
+            config(&["-U", "11211"]),
+            Err(ConfigError::Usage(_))
+        ));
+    }
+}

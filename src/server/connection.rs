@@ -1,0 +1,341 @@
+//! One connection: read, decode, execute, write, until the peer leaves.
+
+use crate::body::{self, Arrived};
+use crate::counters::Count;
+use crate::execute::Context;
+use crate::input::Input;
+use crate::output::Output;
+use crate::stats_text;
+use crate::worker::Worker;
+use nuthatch_protocol::{
+    Decoded, ErrorReply, MemoryLimit, Request, RequestDecoder, Response, Retrieve, Storage,
+};
+use nuthatch_store::NewValue;
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::trace;
+
+/// What `version` answers. Clients look for the release of memcached whose commands they may use; a
+/// suffix, as memcached's own builds between releases have one, says who answers.
+pub const VERSION: &str = concat!("1.6.45-nuthatch-", env!("CARGO_PKG_VERSION"));
+
+/// Keys looked up before other connections have their turn.
+const TURN_KEYS_MAX: u32 = 4096;
+
+/// Bytes sent before other connections have their turn.
+const TURN_OUTPUT_LEN_MAX: usize = 256 * 1024;
+
+/// The smallest limit that `cache_memlimit` takes (memcached `process_memlimit_command`).
+const MEMORY_LIMIT_MEBIBYTES_MIN: u32 = 8;
+
+/// Above this, somebody meant bytes (memcached `process_memlimit_command`).
+const MEMORY_LIMIT_MEBIBYTES_MAX: u32 = 1_000_000_000;
+
+/// Answers everything that comes over `stream`, until it ends or fails.
+///
+/// # Cancel safety
+/// May be dropped at any time: that closes the connection.
+pub async fn serve<S>(stream: S, worker: &Worker)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut input = Input::default();
+    let mut decoder = RequestDecoder::new();
+    let mut peer = Peer {
+        stream,
+        output: Output::default(),
+        worker,
+    };
+    // An error of the stream means that the peer is gone; there is nobody to tell.
+    while let Ok(read @ 1..) = input.fill(&mut peer.stream, worker.buffers()).await {
+        worker.counters().add(Count::BytesRead, read as u64);
+        match peer.answer(&mut decoder, &mut input).await {
+            Ok(Next::Read) => input.release(worker.buffers()),
+            Ok(Next::Close) | Err(_) => break,
+        }
+    }
+}
+
+/// What to do when all whole requests have been answered.
+#[derive(Debug)]
+enum Next {
+    Read,
+    Close,
+}
+
+/// What has become of the request that the input begins with.
+#[derive(Debug)]
+enum Step {
+    /// It is answered; its line and value took that many bytes.
+    Answered(usize),
+    /// It is wrong, or its value too large.
+    Refused(Refused),
+    /// It has not arrived whole.
+    Wait,
+    /// It is the last one.
+    Close,
+}
+
+/// A request whose value, if it has one, must be skipped before the answer.
+#[derive(Debug)]
+struct Refused {
+    line_len: usize,
+    body_len: u64,
+    response: Response<'static>,
+    noreply: bool,
+}
+
+/// What is left of a connection's turn, and the moment it works in.
+struct Turn<'a> {
+    context: Context<'a>,
+    requests_left: u32,
+    keys_left: u32,
+    output_left: usize,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(worker: &'a Worker) -> Self {
+        Self {
+            context: worker.context(),
+            requests_left: worker.settings().requests_per_turn.get(),
+            keys_left: TURN_KEYS_MAX,
+            output_left: TURN_OUTPUT_LEN_MAX,
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.requests_left == 0 || self.keys_left == 0 || self.output_left == 0
+    }
+}
+
+/// The sending half of a connection, so that requests may borrow from the input meanwhile.
+struct Peer<'w, S> {
+    stream: S,
+    output: Output,
+    worker: &'w Worker,
+}
+
+impl<'w, S> Peer<'w, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Answers all whole requests in `input`.
+    async fn answer(
+        &mut self,
+        decoder: &mut RequestDecoder,
+        input: &mut Input,
+    ) -> io::Result<Next> {
+        let mut turn = Turn::begin(self.worker);
+        let next = loop {
+            self.output.make_room(self.worker.buffers());
+            let step = match decoder.decode(input.unread()) {
+                Decoded::Incomplete => Step::Wait,
+                Decoded::Request {
+                    request: Request::Quit,
+                    ..
+                } => Step::Close,
+                Decoded::Request { request, line_len } => {
+                    trace!(?request);
+                    let (_, after_line) = input
+                        .unread()
+                        .split_at_checked(line_len)
+                        .unwrap_or_default();
+                    self.execute(&mut turn, &request, line_len, after_line)
+                        .await?
+                }
+                Decoded::Refused { refusal, line_len } => Step::Refused(Refused {
+                    line_len,
+                    body_len: refusal.body_len,
+                    response: Response::Error(refusal.reply),
+                    noreply: refusal.noreply,
+                }),
+                // Also for what a later version of the protocol may find in a line.
+                Decoded::Hangup | _ => Step::Close,
+            };
+            match step {
+                Step::Answered(used) => input.consume(used),
+                Step::Refused(refused) => self.refuse(&mut turn, input, refused).await?,
+                Step::Wait => break Next::Read,
+                Step::Close => break Next::Close,
+            }
+            turn.requests_left = turn.requests_left.saturating_sub(1);
+            self.give_way(&mut turn).await?;
+        };
+        self.flush(&mut turn).await?;
+        Ok(next)
+    }
+
+    async fn execute(
+        &mut self,
+        turn: &mut Turn<'w>,
+        request: &Request<'_>,
+        line_len: usize,
+        after_line: &[u8],
+    ) -> io::Result<Step> {
+        let context = turn.context;
+        let response = match request {
+            Request::Retrieve(request) => self.retrieve(turn, request).await?,
+            Request::Store(request) => {
+                return self.store(turn, request, line_len, after_line).await;
+            }
+            Request::Arithmetic(request) => context.arithmetic(request),
+            Request::Delete(request) => context.delete(request),
+            Request::Touch(request) => context.touch(request),
+            Request::FlushAll(request) => context.flush_all(*request),
+            Request::Verbosity(request) => {
+                self.worker.shared().log_level.set(request.level);
+                Response::Ok
+            }
+            Request::MemoryLimit(request) => set_memory_limit(&context, *request),
+            Request::Stats(arguments) => self.stats(turn, arguments),
+            Request::Version => Response::Version(VERSION.as_bytes()),
+            Request::Shutdown => Response::Error(ErrorReply::SHUTDOWN_DISABLED),
+            // Also a request of a later version of the protocol.
+            _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+        };
+        self.reply(response, request.is_noreply());
+        Ok(Step::Answered(line_len))
+    }
+
+    async fn store(
+        &mut self,
+        turn: &mut Turn<'w>,
+        request: &Storage<'_>,
+        line_len: usize,
+        after_line: &[u8],
+    ) -> io::Result<Step> {
+        let body_len = body::body_len(request);
+        let noreply = request.noreply;
+        if let Err(response) = turn.context.admit(request) {
+            return Ok(Step::Refused(Refused {
+                line_len,
+                body_len,
+                response,
+                noreply,
+            }));
+        }
+        let (response, used) = match body::arrived(request, after_line) {
+            Arrived::Value(value) => {
+                let used = value.len().saturating_add(body::LINE_END.len());
+                (turn.context.store(request, NewValue::Copied(value)), used)
+            }
+            Arrived::PartlyLarge => {
+                self.flush(turn).await?;
+                let value = body::read_large(&mut self.stream, request, after_line).await?;
+                let read = body_len.saturating_sub(after_line.len() as u64);
+                self.worker.counters().add(Count::BytesRead, read);
+                turn.context = self.worker.context();
+                let response = match value {
+                    Some(value) => turn.context.store(request, NewValue::Owned(value)),
+                    None => Response::Error(ErrorReply::BAD_DATA_CHUNK),
+                };
+                (response, after_line.len())
+            }
+            Arrived::Unterminated => {
+                let response = Response::Error(ErrorReply::BAD_DATA_CHUNK);
+                return Ok(Step::Refused(Refused {
+                    line_len,
+                    body_len,
+                    response,
+                    noreply,
+                }));
+            }
+            Arrived::Partly => return Ok(Step::Wait),
+        };
+        self.reply(response, noreply);
+        Ok(Step::Answered(line_len.saturating_add(used)))
+    }
+
+    async fn retrieve(
+        &mut self,
+        turn: &mut Turn<'w>,
+        request: &Retrieve<'_>,
+    ) -> io::Result<Response<'static>> {
+        for key in request.keys {
+            self.output.make_room(self.worker.buffers());
+            turn.context.retrieve(request, key, &mut self.output);
+            turn.keys_left = turn.keys_left.saturating_sub(1);
+            self.give_way(turn).await?;
+        }
+        Ok(Response::End)
+    }
+
+    fn stats(&mut self, turn: &Turn<'_>, arguments: &[u8]) -> Response<'static> {
+        let shared = self.worker.shared();
+        match arguments.split(|byte| *byte == b' ').next() {
+            None | Some(b"") => {
+                stats_text::write_general(shared, turn.context.now, &mut self.output);
+                Response::End
+            }
+            Some(b"reset") => {
+                shared.reset_counters();
+                Response::Reset
+            }
+            Some(_) => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+        }
+    }
+
+    fn reply(&mut self, response: Response<'_>, noreply: bool) {
+        if !noreply {
+            self.output.put(&response);
+        }
+    }
+
+    /// Skips the value that belongs to a refused request, then says why.
+    async fn refuse(
+        &mut self,
+        turn: &mut Turn<'w>,
+        input: &mut Input,
+        refused: Refused,
+    ) -> io::Result<()> {
+        input.consume(refused.line_len);
+        if (input.unread().len() as u64) < refused.body_len {
+            self.flush(turn).await?;
+        }
+        let read = body::skip(&mut self.stream, input, refused.body_len).await?;
+        self.worker.counters().add(Count::BytesRead, read);
+        self.reply(refused.response, refused.noreply);
+        Ok(())
+    }
+
+    /// Between two requests or keys: sends what has piled up, and lets others have their turn.
+    async fn give_way(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
+        if turn.is_over() || self.output.is_full() {
+            self.flush(turn).await?;
+            if turn.is_over() {
+                self.worker.counters().increment(Count::ConnYields);
+                tokio::task::yield_now().await;
+                *turn = Turn::begin(self.worker);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends everything that waits. That may take its time, so it is a new moment afterwards.
+    async fn flush(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
+        let sending = self.worker.begin_sending();
+        let sent = self
+            .output
+            .flush(&mut self.stream, self.worker.buffers())
+            .await?;
+        drop(sending);
+        self.worker.counters().add(Count::BytesWritten, sent as u64);
+        turn.output_left = turn.output_left.saturating_sub(sent);
+        turn.context = self.worker.context();
+        Ok(())
+    }
+}
+
+fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'static> {
+    let Some(mebibytes) = request.mebibytes else {
+        return Response::Error(ErrorReply::UNKNOWN_COMMAND);
+    };
+    if mebibytes < MEMORY_LIMIT_MEBIBYTES_MIN {
+        Response::Error(ErrorReply::MEMORY_LIMIT_TOO_SMALL)
+    } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
+        Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
+    } else {
+        context.store.set_memory_limit(u64::from(mebibytes) << 20);
+        Response::Ok
+    }
+}

@@ -1,0 +1,105 @@
+//! [`Counters`]: what one thread has counted; nobody else writes there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted. The names are those of `stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    CmdGet,
+    CmdSet,
+    CmdFlush,
+    CmdTouch,
+    GetHits,
+    GetMisses,
+    GetExpired,
+    GetFlushed,
+    DeleteMisses,
+    DeleteHits,
+    IncrMisses,
+    IncrHits,
+    DecrMisses,
+    DecrHits,
+    CasMisses,
+    CasHits,
+    CasBadval,
+    TouchHits,
+    TouchMisses,
+    StoreTooLarge,
+    StoreNoMemory,
+    BytesRead,
+    BytesWritten,
+    ConnYields,
+    TotalConnections,
+    RejectedConnections,
+    ListenDisabledNum,
+    TimeInListenDisabledUs,
+}
+
+const COUNTS: usize = Count::TimeInListenDisabledUs as usize + 1;
+
+/// The counters of one thread, on cache lines of their own.
+///
+/// Only that thread adds, so adding is a load and a store; any thread may read.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counters([AtomicU64; COUNTS]);
+
+impl Counters {
+    pub(crate) fn add(&self, count: Count, by: u64) {
+        if let Some(cell) = self.0.get(count as usize) {
+            cell.store(
+                cell.load(Ordering::Relaxed).wrapping_add(by),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    pub(crate) fn increment(&self, count: Count) {
+        self.add(count, 1);
+    }
+}
+
+/// Sums over threads, at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals([u64; COUNTS]);
+
+impl Totals {
+    pub(crate) fn sum<'a>(threads: impl IntoIterator<Item = &'a Counters>) -> Self {
+        let mut totals = Self::default();
+        for counters in threads {
+            for (total, cell) in totals.0.iter_mut().zip(&counters.0) {
+                *total = total.wrapping_add(cell.load(Ordering::Relaxed));
+            }
+        }
+        totals
+    }
+
+    /// What was counted after `earlier`.
+    pub(crate) fn since(mut self, earlier: &Self) -> Self {
+        for (total, before) in self.0.iter_mut().zip(&earlier.0) {
+            *total = total.wrapping_sub(*before);
+        }
+        self
+    }
+
+    pub(crate) fn get(&self, count: Count) -> u64 {
+        self.0.get(count as usize).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_the_sum_of_all_threads_since_the_last_reset() {
+        let threads = [Counters::default(), Counters::default()];
+        threads[0].increment(Count::GetHits);
+        let reset = Totals::sum(&threads);
+        threads[0].add(Count::GetHits, 2);
+        threads[1].add(Count::GetHits, 40);
+        let totals = Totals::sum(&threads).since(&reset);
+        assert_eq!(totals.get(Count::GetHits), 42);
+        assert_eq!(totals.get(Count::TimeInListenDisabledUs), 0);
+    }
+}

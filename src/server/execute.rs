@@ -1,0 +1,220 @@
+//! Request x store x now -> reply: no I/O, no clock, nothing remembered but counts.
+
+use crate::clock::Now;
+use crate::counters::{Count, Counters};
+use crate::output::Output;
+use nuthatch_protocol::{
+    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, Lifetime, Response,
+    Retrieve, Storage, StorageMode, Touch, ValueHeader,
+};
+use nuthatch_store::{
+    Arithmetic as ArithmeticOutcome, Expiry, Hit, Lookup, Miss, NewItem, NewValue, Store,
+    StoreOutcome, Time,
+};
+use std::time::Duration;
+
+/// What every command works on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) counters: &'a Counters,
+    pub(crate) now: Now,
+}
+
+impl Context<'_> {
+    /// Looks up one key of a retrieval; a hit goes to `out`, which must have room for it.
+    pub(crate) fn retrieve(&self, request: &Retrieve<'_>, key: Key<'_>, out: &mut Output) {
+        let visit = |hit: Hit<'_>| {
+            let mut header =
+                ValueHeader::new(key, hit.client_flags, hit.value.as_slice().len() as u64);
+            header.cas = request.with_cas.then_some(hit.cas);
+            out.put_hit(header, hit.value);
+        };
+        let now = self.now.time;
+        let (lookup, hits, misses) = match request.exptime {
+            None => {
+                self.counters.increment(Count::CmdGet);
+                (
+                    self.store.get(key.as_bytes(), now, visit),
+                    Count::GetHits,
+                    Count::GetMisses,
+                )
+            }
+            Some(exptime) => {
+                self.counters.increment(Count::CmdTouch);
+                let expiry = self.expiry(exptime);
+                let lookup = self.store.get_and_touch(key.as_bytes(), expiry, now, visit);
+                (lookup, Count::TouchHits, Count::TouchMisses)
+            }
+        };
+        match lookup {
+            Lookup::Hit(()) => self.counters.increment(hits),
+            Lookup::Miss(miss) => {
+                self.counters.increment(misses);
+                match miss {
+                    Miss::Absent => {}
+                    Miss::Expired => self.counters.increment(Count::GetExpired),
+                    Miss::Flushed => self.counters.increment(Count::GetFlushed),
+                }
+            }
+        }
+    }
+
+    /// A storage command whose value has arrived.
+    pub(crate) fn store(&self, request: &Storage<'_>, value: NewValue<'_>) -> Response<'static> {
+        let (key, now) = (request.key.as_bytes(), self.now.time);
+        let item = |value| NewItem {
+            client_flags: request.client_flags,
+            expiry: self.expiry(request.exptime),
+            value,
+        };
+        self.counters.increment(Count::CmdSet);
+        let outcome = match request.mode {
+            StorageMode::Set => self.store.set(key, item(value), now),
+            StorageMode::Add => self.store.add(key, item(value), now),
+            StorageMode::Replace => self.store.replace(key, item(value), now),
+            StorageMode::Append => self.store.append(key, value.as_slice(), now),
+            StorageMode::Prepend => self.store.prepend(key, value.as_slice(), now),
+            StorageMode::Cas(unique) => {
+                let outcome = self.store.cas(key, item(value), unique, now);
+                self.count_cas(outcome);
+                outcome
+            }
+            // Non-exhaustive: no other mode is ever decoded.
+            _ => return Response::Error(ErrorReply::UNKNOWN_COMMAND),
+        };
+        match outcome {
+            StoreOutcome::Stored { .. } => Response::Stored,
+            StoreOutcome::NotStored => Response::NotStored,
+            StoreOutcome::Exists => Response::Exists,
+            StoreOutcome::NotFound => Response::NotFound,
+            // What grew too large is left as it was, and memcached does not say why.
+            StoreOutcome::TooLarge | StoreOutcome::NoMemory if is_growth(request.mode) => {
+                Response::NotStored
+            }
+            StoreOutcome::TooLarge => self.too_large(),
+            StoreOutcome::NoMemory => {
+                self.counters.increment(Count::StoreNoMemory);
+                Response::Error(ErrorReply::NO_MEMORY)
+            }
+        }
+    }
+
+    fn count_cas(&self, outcome: StoreOutcome) {
+        match outcome {
+            StoreOutcome::Stored { .. } => self.counters.increment(Count::CasHits),
+            StoreOutcome::Exists => self.counters.increment(Count::CasBadval),
+            StoreOutcome::NotFound => self.counters.increment(Count::CasMisses),
+            StoreOutcome::NotStored | StoreOutcome::TooLarge | StoreOutcome::NoMemory => {}
+        }
+    }
+
+    /// Whether the announced item may be stored; if not, what to answer once its value is skipped.
+    pub(crate) fn admit(&self, request: &Storage<'_>) -> Result<(), Response<'static>> {
+        let value_len = usize::try_from(request.value_len).unwrap_or(usize::MAX);
+        let key_len = request.key.as_bytes().len();
+        if self.store.fits(key_len, request.client_flags, value_len) {
+            return Ok(());
+        }
+        // A failed set must not leave the old value: the client believes that it has been replaced.
+        if request.mode == StorageMode::Set {
+            self.store.delete(request.key.as_bytes(), self.now.time);
+        }
+        Err(self.too_large())
+    }
+
+    fn too_large(&self) -> Response<'static> {
+        self.counters.increment(Count::StoreTooLarge);
+        Response::Error(ErrorReply::TOO_LARGE)
+    }
+
+    pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
+        let (key, now) = (request.key.as_bytes(), self.now.time);
+        let (outcome, hits, misses) = match request.op {
+            ArithmeticOp::Incr => (
+                self.store.incr(key, request.delta, now),
+                Count::IncrHits,
+                Count::IncrMisses,
+            ),
+            ArithmeticOp::Decr => (
+                self.store.decr(key, request.delta, now),
+                Count::DecrHits,
+                Count::DecrMisses,
+            ),
+        };
+        match outcome {
+            ArithmeticOutcome::Number { value, .. } => {
+                self.counters.increment(hits);
+                Response::Number(value)
+            }
+            ArithmeticOutcome::NotFound => {
+                self.counters.increment(misses);
+                Response::NotFound
+            }
+            ArithmeticOutcome::NonNumeric => Response::Error(ErrorReply::NON_NUMERIC),
+            ArithmeticOutcome::NoMemory => {
+                self.counters.increment(Count::StoreNoMemory);
+                Response::Error(ErrorReply::OUT_OF_MEMORY)
+            }
+        }
+    }
+
+    pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
+        if self.store.delete(request.key.as_bytes(), self.now.time) {
+            self.counters.increment(Count::DeleteHits);
+            Response::Deleted
+        } else {
+            self.counters.increment(Count::DeleteMisses);
+            Response::NotFound
+        }
+    }
+
+    pub(crate) fn touch(&self, request: &Touch<'_>) -> Response<'static> {
+        self.counters.increment(Count::CmdTouch);
+        let expiry = self.expiry(request.exptime);
+        if self
+            .store
+            .touch(request.key.as_bytes(), expiry, self.now.time)
+        {
+            self.counters.increment(Count::TouchHits);
+            Response::Touched
+        } else {
+            self.counters.increment(Count::TouchMisses);
+            Response::NotFound
+        }
+    }
+
+    pub(crate) fn flush_all(&self, request: FlushAll) -> Response<'static> {
+        self.counters.increment(Count::CmdFlush);
+        let at = match self.expiry(request.delay) {
+            Expiry::Never => self.now.time,
+            Expiry::At(at) => at,
+        };
+        self.store.flush(at, self.now.time);
+        Response::Ok
+    }
+
+    /// Absolute times are converted here, once, on arrival: later steps of the wall clock change
+    /// nothing that is stored.
+    fn expiry(&self, exptime: Exptime) -> Expiry {
+        let now = self.now.time;
+        match exptime.lifetime() {
+            Lifetime::Forever => Expiry::Never,
+            Lifetime::Seconds(seconds) => Expiry::At(after(now, u64::from(seconds) * 1000)),
+            Lifetime::Until(unix) => {
+                let unix_millis = u64::from(unix) * 1000;
+                Expiry::At(after(now, unix_millis.saturating_sub(self.now.unix_millis)))
+            }
+            // Also for lifetimes that do not exist yet: what cannot be understood must not live on.
+            _ => Expiry::At(now),
+        }
+    }
+}
+
+const fn is_growth(mode: StorageMode) -> bool {
+    matches!(mode, StorageMode::Append | StorageMode::Prepend)
+}
+
+fn after(now: Time, millis: u64) -> Time {
+    now.saturating_add(Duration::from_millis(millis))
+}

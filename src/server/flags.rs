@@ -1,0 +1,101 @@
+//! [`Flags`]: the command line as typed. What it means is [`Config`](crate::config::Config)'s business.
+
+use clap::{ArgAction, Parser};
+use std::path::PathBuf;
+
+/// A cache daemon that any memcached client can talk to, over the classic text protocol
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "nuthatch",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (memcached 1.6.45)"),
+    disable_version_flag = true,
+    args_override_self = true,
+    infer_long_args = true,
+    allow_negative_numbers = true
+)]
+pub struct Flags {
+    /// TCP port; 0 is none, -1 is any free one
+    #[arg(short = 'p', long = "port", value_name = "NUM", default_value = "11211", value_parser = number::<i32>)]
+    pub port: i32,
+
+    /// UDP port; only 0, which is none: there is no UDP
+    #[arg(short = 'U', long = "udp-port", value_name = "NUM", default_value = "0", value_parser = number::<i32>)]
+    pub udp_port: i32,
+
+    /// ADDR, ADDR:PORT or [IPV6]:PORT to listen on; several by commas or repeats [default: all]
+    #[arg(short = 'l', long = "listen", value_name = "ADDR", action = ArgAction::Append)]
+    pub listen: Vec<String>,
+
+    /// Unix socket to listen on instead of TCP
+    #[arg(short = 's', long = "unix-socket", value_name = "FILE")]
+    pub unix_socket: Option<PathBuf>,
+
+    /// Access mask of the Unix socket, in octal
+    #[arg(
+        short = 'a',
+        long = "unix-mask",
+        value_name = "MASK",
+        default_value = "700"
+    )]
+    pub unix_mask: String,
+
+    /// Memory for items, in megabytes
+    #[arg(short = 'm', long = "memory-limit", value_name = "NUM", default_value = "64", value_parser = number::<u32>)]
+    pub memory_limit: u32,
+
+    /// Most connections at the same time
+    #[arg(short = 'c', long = "conn-limit", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
+    pub conn_limit: i32,
+
+    /// Worker threads [default: as many as cores]
+    #[arg(short = 't', long = "threads", value_name = "NUM", value_parser = number::<i32>)]
+    pub threads: Option<i32>,
+
+    /// Largest item, in bytes or with k or m: 1k to 1024m, at most half of the memory
+    #[arg(
+        short = 'I',
+        long = "max-item-size",
+        value_name = "NUM",
+        default_value = "1m"
+    )]
+    pub max_item_size: String,
+
+    /// Requests of one connection before others have their turn [default: 1000]
+    #[arg(short = 'R', long = "max-reqs-per-event", value_name = "NUM", value_parser = number::<i32>)]
+    pub max_reqs_per_event: Option<i32>,
+
+    /// Connections that may wait to be accepted
+    #[arg(short = 'b', long = "listen-backlog", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
+    pub listen_backlog: i32,
+
+    /// Log more: -v connections, -vv requests with their keys
+    #[arg(short = 'v', long = "verbose", action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Run in the background
+    #[arg(short = 'd', long = "daemon")]
+    pub daemon: bool,
+
+    /// Write the process id to this file
+    #[arg(short = 'P', long = "pidfile", value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+
+    /// Become this user; only, and always, needed by root
+    #[arg(
+        short = 'u',
+        long = "user",
+        value_name = "USER",
+        env = "NUTHATCH_USER",
+        hide_env_values = true
+    )]
+    pub user: Option<String>,
+
+    /// Print the version
+    #[arg(short = 'V', long = "version", action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// People and unit files write `-m " 1024"`; memcached skips the blank.
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
+}

@@ -1,0 +1,82 @@
+//! [`Input`]: the bytes of one connection that have arrived and are not yet used.
+
+use crate::buffer_pool::{BUFFER_LEN, BufferPool};
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Unused bytes up to this many are kept in a buffer of their own size while the rest of their
+/// request is awaited; with more, the connection keeps the pool's buffer.
+const SMALL_REST_LEN_MAX: usize = 4096;
+
+/// Less free room than this is not worth a system call: the buffer grows first. The protocol's limits
+/// on lines, and large values going elsewhere, bound how far.
+const READ_LEN_MIN: usize = 16 * 1024;
+
+/// The read buffer of one connection. Between requests it owns no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    buffer: BytesMut,
+    used: usize,
+}
+
+impl Input {
+    /// What has arrived and is not yet used.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.buffer.get(self.used..).unwrap_or_default()
+    }
+
+    /// Uses up `len` of the unread bytes.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.used = self.used.saturating_add(len).min(self.buffer.len());
+    }
+
+    /// Waits for more bytes; returns how many came, 0 at the end of the stream. A buffer is taken from
+    /// the pool only once there are bytes to put into it.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: no byte is lost.
+    pub(crate) async fn fill<S>(&mut self, stream: &mut S, pool: &BufferPool) -> io::Result<usize>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if self.buffer.capacity() >= BUFFER_LEN {
+            if self.buffer.capacity().saturating_sub(self.buffer.len()) < READ_LEN_MIN {
+                self.buffer.reserve(BUFFER_LEN);
+            }
+            return stream.read_buf(&mut self.buffer).await;
+        }
+        poll_fn(|context| {
+            let mut buffer = pool.take();
+            buffer.extend_from_slice(&self.buffer);
+            let read = pin!(stream.read_buf(&mut buffer)).poll(context);
+            match read {
+                Poll::Ready(Ok(read)) => {
+                    self.buffer = buffer;
+                    Poll::Ready(Ok(read))
+                }
+                other => {
+                    pool.put(buffer);
+                    other
+                }
+            }
+        })
+        .await
+    }
+
+    /// Lets go of what is used: called when the rest of a request, or the next one, is awaited.
+    pub(crate) fn release(&mut self, pool: &BufferPool) {
+        let unread_len = self.unread().len();
+        if unread_len <= SMALL_REST_LEN_MAX {
+            let rest = BytesMut::from(self.unread());
+            pool.put(std::mem::replace(&mut self.buffer, rest));
+        } else {
+            self.buffer.copy_within(self.used.., 0);
+            self.buffer.truncate(unread_len);
+        }
+        self.used = 0;
+    }
+}

@@ -1,0 +1,32 @@
+//! nuthatch: a memcached-compatible cache daemon.
+//!
+//! This library is the daemon without its command line, for `main.rs`, for tests and for benches. Its
+//! interface is internal and may change with every version.
+//!
+//! A get passes `listener` (once per connection), `worker`, `connection`, the protocol's `text`,
+//! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
+
+mod body;
+mod buffer_pool;
+pub mod clock;
+pub mod config;
+pub mod connection;
+mod counters;
+mod execute;
+pub mod flags;
+mod input;
+mod listener;
+mod maintenance;
+mod output;
+pub mod process;
+mod server;
+mod shared;
+pub mod signals;
+mod stats_text;
+pub mod telemetry;
+mod worker;
+
+pub use listener::ListenError;
+pub use server::{Bound, Server};
+pub use shared::Shared;
+pub use worker::Worker;

@@ -1,0 +1,110 @@
+//! The `nuthatch` binary: flags, then configuration, then the daemon, then the exit code.
+
+use clap::Parser;
+use nuthatch::clock::Clock;
+use nuthatch::config::{Config, ConfigError};
+use nuthatch::flags::Flags;
+use nuthatch::process::{self, PidFile, ProcessError};
+use nuthatch::{Bound, signals, telemetry};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit codes of memcached.
+const EXIT_VALUE: u8 = 1;
+const EXIT_USAGE: u8 = 64;
+const EXIT_NO_USER: u8 = 67;
+const EXIT_SYSTEM: u8 = 71;
+
+fn main() -> ExitCode {
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Help and version are "errors" that go to standard output. Nobody is left to tell if
+            // the terminal is gone.
+            drop(error.print());
+            return if error.use_stderr() {
+                EXIT_VALUE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{}", failure.message);
+            failure.exit_code.into()
+        }
+    }
+}
+
+struct Failure {
+    exit_code: u8,
+    message: String,
+}
+
+fn run(flags: &Flags) -> Result<(), Failure> {
+    let log_level = telemetry::init(flags.verbose);
+    let config = Config::from_flags(flags)?;
+    process::raise_descriptor_limit(config.settings.connections_max);
+    // While root: low ports. As the user: the Unix socket, which is then the user's.
+    let bound = Bound::tcp(&config)?;
+    process::become_user(config.user.as_deref())?;
+    let server = bound.into_server(config.clone(), Clock::machine(), log_level)?;
+    if config.daemon {
+        process::detach(config.verbosity > 0)?;
+    }
+    let pid_file = config.pidfile.as_deref().and_then(PidFile::write);
+    if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
+        process::write_port_file(&PathBuf::from(path), &server.tcp_addresses());
+    }
+    server.run(signals::shutdown())?;
+    drop(pid_file);
+    Ok(())
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit_code = match error {
+            ConfigError::Value(_) => EXIT_VALUE,
+            ConfigError::Usage(_) => EXIT_USAGE,
+            ConfigError::Address(_) | _ => EXIT_SYSTEM,
+        };
+        Self {
+            exit_code,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        let exit_code = match error {
+            ProcessError::Root => EXIT_USAGE,
+            ProcessError::NoUser(_) => EXIT_NO_USER,
+            ProcessError::System { .. } | _ => EXIT_SYSTEM,
+        };
+        Self {
+            exit_code,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<nuthatch::ListenError> for Failure {
+    fn from(error: nuthatch::ListenError) -> Self {
+        Self {
+            exit_code: EXIT_SYSTEM,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            exit_code: EXIT_SYSTEM,
+            message: error.to_string(),
+        }
+    }
+}

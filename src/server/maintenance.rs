@@ -1,0 +1,22 @@
+//! The one background task: gives back the memory of items that nobody asked for after they died.
+
+use crate::shared::Shared;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{self, MissedTickBehavior};
+
+/// How often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Items looked at each time: a million in ten seconds, for about one percent of a core.
+const SWEPT_ITEMS_MAX: usize = 10_000;
+
+/// Sweeps for ever.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut tick = time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        shared.store.sweep(shared.clock.now().time, SWEPT_ITEMS_MAX);
+    }
+}

@@ -1,0 +1,97 @@
+//! [`Shared`]: what all threads of a daemon see.
+
+use crate::clock::Clock;
+use crate::config::{Config, Settings};
+use crate::counters::{Counters, Totals};
+use crate::telemetry::LogLevel;
+use nuthatch_store::{Config as StoreConfig, Store};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The store, the settings, and what everybody has counted.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) log_level: LogLevel,
+    /// Sockets that listen.
+    pub(crate) listeners: AtomicUsize,
+    /// Clients that are connected.
+    pub(crate) connections: AtomicUsize,
+    threads: Mutex<Vec<Arc<Counters>>>,
+    reset: Mutex<Totals>,
+}
+
+impl Shared {
+    /// An empty cache.
+    pub fn new(config: &Config, clock: Clock, log_level: LogLevel) -> Arc<Self> {
+        let store = Store::new(&StoreConfig {
+            memory_limit_bytes: config.memory_limit_bytes,
+            item_len_max: config.item_len_max,
+            shard_count: None,
+            cas_start: clock.now().unix_millis.saturating_mul(1000),
+        });
+        Arc::new(Self {
+            store,
+            settings: config.settings.clone(),
+            clock,
+            log_level,
+            listeners: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            threads: Mutex::default(),
+            reset: Mutex::default(),
+        })
+    }
+
+    /// Counters for one more thread.
+    pub(crate) fn add_thread(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
+        lock(&self.threads).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// What all threads have counted since the last reset.
+    pub(crate) fn totals(&self) -> Totals {
+        self.sum().since(&lock(&self.reset))
+    }
+
+    /// `stats reset`: the counters begin at 0 again.
+    pub(crate) fn reset_counters(&self) {
+        let totals = self.sum();
+        *lock(&self.reset) = totals;
+        self.store.reset_counters();
+    }
+
+    fn sum(&self) -> Totals {
+        Totals::sum(lock(&self.threads).iter().map(AsRef::as_ref))
+    }
+
+    /// Counts a client in, unless there are already as many as there may be.
+    pub(crate) fn connect(self: &Arc<Self>) -> Option<Connection> {
+        let limit = self.settings.connections_max;
+        let connect = |count: usize| (count < limit).then(|| count.saturating_add(1));
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, connect)
+            .ok()
+            .map(|_| Connection(Arc::clone(self)))
+    }
+}
+
+/// A panic elsewhere must not end the statistics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One client that is counted as connected, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Connection(Arc<Shared>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            tracing::error!("a request panicked: its connection is closed, please report this");
+        }
+    }
+}

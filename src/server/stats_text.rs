@@ -1,0 +1,225 @@
+//! The `stats` command: memcached's names, in memcached's order.
+
+use crate::clock::Now;
+use crate::connection::VERSION;
+use crate::counters::{Count, Totals};
+use crate::output::Output;
+use crate::shared::Shared;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nuthatch_protocol::Response;
+use nuthatch_store::Snapshot;
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+/// What the general statistics are made from.
+struct Sources<'a> {
+    shared: &'a Shared,
+    now: Now,
+    totals: Totals,
+    store: Snapshot,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Counted by the threads.
+    Counted(Count),
+    /// Anything else that is known.
+    Known(fn(&Sources<'_>) -> Value),
+    /// The name has no meaning here: slabs, the LRU crawler, libevent, UDP, watchers, logins.
+    Zero,
+}
+
+use Source::{Counted, Known, Zero};
+
+/// Every name, in order.
+const GENERAL: &[(&str, Source)] = &[
+    ("pid", Known(|_| Value::Number(std::process::id().into()))),
+    (
+        "uptime",
+        Known(|s| Value::Number(s.now.time.as_millis() / 1000)),
+    ),
+    ("time", Known(|s| Value::Number(s.now.unix_millis / 1000))),
+    ("version", Known(|_| Value::Text(VERSION))),
+    ("libevent", Zero),
+    ("pointer_size", Known(|_| Value::Number(usize::BITS.into()))),
+    ("rusage_user", Known(|_| Value::Seconds(usage().0))),
+    ("rusage_system", Known(|_| Value::Seconds(usage().1))),
+    (
+        "max_connections",
+        Known(|s| number(s.shared.settings.connections_max)),
+    ),
+    ("curr_connections", Known(|s| number(sockets(s.shared)))),
+    ("total_connections", Counted(Count::TotalConnections)),
+    ("rejected_connections", Counted(Count::RejectedConnections)),
+    (
+        "connection_structures",
+        Known(|s| number(sockets(s.shared))),
+    ),
+    ("response_obj_oom", Zero),
+    ("response_obj_count", Zero),
+    ("response_obj_bytes", Zero),
+    ("read_buf_count", Zero),
+    ("read_buf_bytes", Zero),
+    ("read_buf_bytes_free", Zero),
+    ("read_buf_oom", Zero),
+    ("reserved_fds", Zero),
+    ("cmd_get", Counted(Count::CmdGet)),
+    ("cmd_set", Counted(Count::CmdSet)),
+    ("cmd_flush", Counted(Count::CmdFlush)),
+    ("cmd_touch", Counted(Count::CmdTouch)),
+    ("cmd_meta", Zero),
+    ("get_hits", Counted(Count::GetHits)),
+    ("get_misses", Counted(Count::GetMisses)),
+    ("get_expired", Counted(Count::GetExpired)),
+    ("get_flushed", Counted(Count::GetFlushed)),
+    ("delete_misses", Counted(Count::DeleteMisses)),
+    ("delete_hits", Counted(Count::DeleteHits)),
+    ("incr_misses", Counted(Count::IncrMisses)),
+    ("incr_hits", Counted(Count::IncrHits)),
+    ("decr_misses", Counted(Count::DecrMisses)),
+    ("decr_hits", Counted(Count::DecrHits)),
+    ("cas_misses", Counted(Count::CasMisses)),
+    ("cas_hits", Counted(Count::CasHits)),
+    ("cas_badval", Counted(Count::CasBadval)),
+    ("touch_hits", Counted(Count::TouchHits)),
+    ("touch_misses", Counted(Count::TouchMisses)),
+    ("store_too_large", Counted(Count::StoreTooLarge)),
+    ("store_no_memory", Counted(Count::StoreNoMemory)),
+    ("auth_cmds", Zero),
+    ("auth_errors", Zero),
+    ("bytes_read", Counted(Count::BytesRead)),
+    ("bytes_written", Counted(Count::BytesWritten)),
+    (
+        "limit_maxbytes",
+        Known(|s| Value::Number(s.store.limit_bytes)),
+    ),
+    ("accepting_conns", Known(|_| Value::Number(1))),
+    ("listen_disabled_num", Counted(Count::ListenDisabledNum)),
+    (
+        "time_in_listen_disabled_us",
+        Counted(Count::TimeInListenDisabledUs),
+    ),
+    (
+        "threads",
+        Known(|s| number(s.shared.settings.threads.get())),
+    ),
+    ("conn_yields", Counted(Count::ConnYields)),
+    (
+        "hash_power_level",
+        Known(|s| Value::Number(s.store.table_buckets.max(1).ilog2().into())),
+    ),
+    ("hash_bytes", Known(|s| Value::Number(s.store.table_bytes))),
+    ("hash_is_expanding", Zero),
+    ("slab_reassign_rescues", Zero),
+    ("slab_reassign_chunk_rescues", Zero),
+    ("slab_reassign_inline_reclaim", Zero),
+    ("slab_reassign_busy_items", Zero),
+    ("slab_reassign_busy_deletes", Zero),
+    ("slab_reassign_busy_nomem", Zero),
+    ("slab_reassign_last_busy_status", Zero),
+    ("slab_reassign_running", Zero),
+    ("slabs_moved", Zero),
+    ("lru_crawler_running", Zero),
+    ("lru_crawler_starts", Zero),
+    ("lru_maintainer_juggles", Zero),
+    ("malloc_fails", Zero),
+    ("log_worker_dropped", Zero),
+    ("log_worker_written", Zero),
+    ("log_watcher_skipped", Zero),
+    ("log_watcher_sent", Zero),
+    ("log_watchers", Zero),
+    ("unexpected_napi_ids", Zero),
+    ("round_robin_fallback", Zero),
+    ("bytes", Known(|s| Value::Number(s.store.bytes))),
+    ("curr_items", Known(|s| Value::Number(s.store.curr_items))),
+    ("total_items", Known(|s| Value::Number(s.store.total_items))),
+    ("slab_global_page_pool", Zero),
+    (
+        "expired_unfetched",
+        Known(|s| Value::Number(s.store.expired_unfetched)),
+    ),
+    (
+        "evicted_unfetched",
+        Known(|s| Value::Number(s.store.evicted_unfetched)),
+    ),
+    ("evicted_active", Zero),
+    ("evictions", Known(|s| Value::Number(s.store.evictions))),
+    (
+        "reclaimed",
+        Known(|s| Value::Number(s.store.reclaimed.saturating_sub(s.store.sweep_reclaimed))),
+    ),
+    (
+        "crawler_reclaimed",
+        Known(|s| Value::Number(s.store.sweep_reclaimed)),
+    ),
+    (
+        "crawler_items_checked",
+        Known(|s| Value::Number(s.store.sweep_items_checked)),
+    ),
+    ("lrutail_reflocked", Zero),
+    ("moves_to_cold", Zero),
+    ("moves_to_warm", Zero),
+    ("moves_within_lru", Zero),
+    ("direct_reclaims", Zero),
+    ("lru_bumps_dropped", Zero),
+];
+
+/// Writes the general statistics, without the `END`.
+pub(crate) fn write_general(shared: &Shared, now: Now, out: &mut Output) {
+    let sources = Sources {
+        shared,
+        now,
+        totals: shared.totals(),
+        store: shared.store.snapshot(),
+    };
+    for (name, source) in GENERAL {
+        let value = match source {
+            Counted(count) => Value::Number(sources.totals.get(*count)),
+            Known(value) => value(&sources),
+            Zero => Value::Number(0),
+        };
+        let value = value.to_string();
+        out.put(&Response::Stat {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        });
+    }
+}
+
+/// A value as memcached prints it.
+enum Value {
+    Number(u64),
+    Text(&'static str),
+    /// `seconds.microseconds`, the latter with six digits.
+    Seconds(TimeVal),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Seconds(time) => write!(f, "{}.{:06}", time.tv_sec(), time.tv_usec()),
+        }
+    }
+}
+
+fn number(count: usize) -> Value {
+    Value::Number(count as u64)
+}
+
+/// memcached counts listening sockets as connections.
+fn sockets(shared: &Shared) -> usize {
+    let clients = shared.connections.load(Ordering::Relaxed);
+    clients.saturating_add(shared.listeners.load(Ordering::Relaxed))
+}
+
+/// CPU time of the process: in its own code, in the kernel.
+fn usage() -> (TimeVal, TimeVal) {
+    getrusage(UsageWho::RUSAGE_SELF).map_or_else(
+        |_| (TimeVal::new(0, 0), TimeVal::new(0, 0)),
+        |usage| (usage.user_time(), usage.system_time()),
+    )
+}

@@ -1,0 +1,47 @@
+//! Logs: events with fields, to standard error, at a level that can be changed while the daemon runs.
+
+use std::io::{IsTerminal, stderr};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, reload};
+
+/// Changes how much is logged.
+#[derive(Clone, Debug, Default)]
+pub struct LogLevel(Option<reload::Handle<LevelFilter, Registry>>);
+
+impl LogLevel {
+    /// memcached's levels: 0 says start, stop and limits, 1 connections, 2 and more also requests with
+    /// their keys.
+    pub fn set(&self, verbosity: u32) {
+        if let Some(handle) = &self.0
+            && let Err(error) = handle.reload(filter(verbosity))
+        {
+            tracing::error!(%error, "the log level stays as it is");
+        }
+    }
+}
+
+const fn filter(verbosity: u32) -> LevelFilter {
+    match verbosity {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}
+
+/// Begins to log. The default [`LogLevel`] is that of a program that does not.
+pub fn init(verbosity: u8) -> LogLevel {
+    let (filter, handle) = reload::Layer::new(filter(verbosity.into()));
+    let format = fmt::layer()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    // Fails only if this process logs already, and then it goes on doing so.
+    drop(
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(format)
+            .try_init(),
+    );
+    LogLevel(Some(handle))
+}

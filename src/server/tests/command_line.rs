@@ -1,0 +1,380 @@
+//! The binary as an operator meets it: flags, exit codes, signals, files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks again and again until there is an answer.
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("waited in vain for {what}");
+}
+
+fn nuthatch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch"));
+    // Cargo sets it for who runs the daemon through Cargo.
+    command.env_remove("NUTHATCH_USER").args(arguments);
+    command
+}
+
+/// Runs it to its end, which must come by itself.
+fn run(arguments: &[&str]) -> (Option<i32>, Output) {
+    let output = nuthatch(arguments).output().unwrap();
+    (output.status.code(), output)
+}
+
+struct Daemon {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Daemon {
+    fn start(arguments: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        // Also for a daemon that has become somebody else.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let ports = folder.path().join("ports");
+        let child = nuthatch(&["-u", "root", "-l", "127.0.0.1", "-p", "-1"])
+            .args(arguments)
+            .env("MEMCACHED_PORT_FILENAME", &ports)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let port = wait_for("the port file", || port_of(&ports));
+        Self {
+            child,
+            port,
+            folder,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        connect(self.port)
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// The exit code, which must come within a second.
+    fn exit_code_within_a_second(&mut self) -> Option<i32> {
+        for _ in 0..1000 / PAUSE.as_millis() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(PAUSE);
+        }
+        panic!("it still runs");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn port_of(file: &Path) -> Option<u16> {
+    let text = fs::read_to_string(file).ok()?;
+    text.trim().strip_prefix("TCP INET: ")?.parse().ok()
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Sends a request whose answer is one line.
+fn ask(stream: &mut (impl Read + Write), request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(1, stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+fn stat(stream: &mut (impl Read + Write), name: &str) -> String {
+    stream.write_all(b"stats\r\n").unwrap();
+    let wanted = format!("STAT {name} ");
+    let mut found = None;
+    for line in BufReader::with_capacity(1, stream).lines() {
+        let line = line.unwrap();
+        if line == "END" {
+            break;
+        }
+        found = found.or_else(|| line.strip_prefix(&wanted).map(str::to_owned));
+    }
+    found.unwrap_or_else(|| panic!("stats has no {name}"))
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for flag in ["-h", "--help"] {
+        let (code, output) = run(&[flag]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(code, Some(0));
+        for name in [
+            "--port",
+            "--memory-limit",
+            "--conn-limit",
+            "--threads",
+            "--unix-socket",
+        ] {
+            assert!(text.contains(name), "{flag} does not mention {name}");
+        }
+    }
+    for flag in ["-V", "--version"] {
+        let (code, output) = run(&[flag]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(code, Some(0));
+        assert_eq!(text, "nuthatch 0.1.0 (memcached 1.6.45)\n");
+    }
+}
+
+#[test]
+fn bad_flags_end_with_memcacheds_exit_codes() {
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["--no-such-flag"], 1, "unexpected argument"),
+        (&["-p", "x"], 1, "invalid"),
+        (&["-c", "0"], 1, "(-c)"),
+        (&["-c", "-1"], 1, "(-c)"),
+        (&["-t", "0"], 1, "(-t)"),
+        (&["-R", "0"], 1, "(-R)"),
+        (&["-I", "1000"], 64, "(-I)"),
+        (&["-I", "33m"], 64, "half of the memory"),
+        (&["-m", "0"], 64, "half of the memory"),
+        (&["-U", "11211"], 64, "UDP"),
+        (&["-l", "no.such.host.invalid"], 71, "no.such.host.invalid"),
+    ];
+    for (flags, expected, message) in cases {
+        let (code, output) = run(&[flags, ["-u", "root"].as_slice()].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code, Some(*expected), "{flags:?}: {text}");
+        assert!(text.contains(message), "{flags:?}: {text}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said_with_what_to_do() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, output) = run(&["-l", "127.0.0.1", "-p", &port, "-u", "root"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(code, Some(71));
+    assert!(
+        text.contains(&format!("127.0.0.1:{port}")) && text.contains("-p"),
+        "{text}"
+    );
+}
+
+#[test]
+fn root_must_say_whom_to_become() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let address = ["-l", "127.0.0.1", "-p", "-1"];
+    let (code, output) = run(&address);
+    assert_eq!(code, Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("-u"));
+    let (code, _) = run(&[address.as_slice(), &["-u", "no-such-user"]].concat());
+    assert_eq!(code, Some(67));
+
+    let daemon = Daemon::start(&["-u", "nobody", "-P", "/proc/no/such/folder/pid"]);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let uid = status
+        .lines()
+        .find(|line| line.starts_with("Uid:"))
+        .unwrap();
+    assert!(
+        uid.split_whitespace().skip(1).all(|uid| uid == "65534"),
+        "{uid}"
+    );
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_within_a_second() {
+    for name in ["TERM", "INT"] {
+        let mut daemon = Daemon::start(&[]);
+        let mut idle = daemon.connect();
+        assert_eq!(ask(&mut idle, "set a 0 0 1\r\n1\r\n"), "STORED\r\n");
+        let mut half_sent = daemon.connect();
+        half_sent.write_all(b"set b 0 0 100000\r\n1").unwrap();
+        // Many answers that nobody reads: more than the sockets hold.
+        let mut unread = daemon.connect();
+        let value = "v".repeat(100_000);
+        assert_eq!(
+            ask(&mut unread, &format!("set c 0 0 100000\r\n{value}\r\n")),
+            "STORED\r\n"
+        );
+        unread
+            .write_all("get c\r\n".repeat(200).as_bytes())
+            .unwrap();
+        daemon.signal(name);
+        assert_eq!(daemon.exit_code_within_a_second(), Some(0), "{name}");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).is_err());
+        assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn the_background_daemon_writes_its_pid_and_removes_it() {
+    let folder = TempDir::new().unwrap();
+    let (ports, pid_file) = (folder.path().join("ports"), folder.path().join("pid"));
+    let status = nuthatch(&["-d", "-u", "root", "-l", "127.0.0.1", "-p", "-1", "-P"])
+        .arg(&pid_file)
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let port = wait_for("the port file", || port_of(&ports));
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert_eq!(stat(&mut connect(port), "pid"), pid.trim());
+    signal(pid.trim().parse().unwrap(), "TERM");
+    wait_for("the pid file to go", || (!pid_file.exists()).then_some(()));
+}
+
+#[test]
+fn a_unix_socket_replaces_tcp_and_is_its_owners() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let arguments = |mask: &'static str| ["-u", "root", "-a", mask, "-s"];
+    for (mask, mode) in [("700", 0o700), ("777", 0o777)] {
+        let mut child = nuthatch(&arguments(mask))
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stream = wait_for("the socket", || UnixStream::connect(&path).ok());
+        assert_eq!(ask(&mut stream, "set a 0 0 1\r\n1\r\n"), "STORED\r\n");
+        assert_eq!(stat(&mut stream, "curr_connections"), "2");
+        let file = fs::metadata(&path).unwrap();
+        assert!(file.file_type().is_socket());
+        assert_eq!(file.permissions().mode() & 0o777, mode);
+        // A socket left behind by a dead process must not keep the next one from starting.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(path.exists());
+    }
+    let mut child = nuthatch(&arguments("700"))
+        .arg(&path)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the socket", || UnixStream::connect(&path).ok());
+    signal(child.id(), "TERM");
+    assert!(child.wait().unwrap().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let path: PathBuf = folder.path().join("precious");
+    fs::write(&path, "data").unwrap();
+    let (code, _) = run(&["-u", "root", "-s", path.to_str().unwrap()]);
+    assert_eq!(code, Some(71));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+}
+
+#[test]
+fn above_the_limit_a_connection_hears_why_and_is_closed() {
+    let daemon = Daemon::start(&["-c", "3"]);
+    let mut inside: Vec<TcpStream> = (0..3).map(|_| daemon.connect()).collect();
+    for stream in &mut inside {
+        assert!(ask(stream, "version\r\n").starts_with("VERSION "));
+    }
+    let mut text = String::new();
+    daemon.connect().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "ERROR Too many open connections\r\n");
+    assert_eq!(stat(&mut inside[0], "rejected_connections"), "1");
+    assert_eq!(stat(&mut inside[0], "max_connections"), "3");
+    // One leaves, one may come.
+    drop(inside.pop());
+    wait_for("a free place", || {
+        let mut stream = daemon.connect();
+        ask(&mut stream, "version\r\n")
+            .starts_with("VERSION ")
+            .then_some(())
+    });
+}
+
+#[test]
+fn the_requests_of_one_turn_are_those_that_were_asked_for() {
+    let daemon = Daemon::start(&["-R", "5", "-t", "1"]);
+    let mut stream = daemon.connect();
+    stream
+        .write_all("incr a 1\r\n".repeat(50).as_bytes())
+        .unwrap();
+    let mut answers = vec![0; 50 * "NOT_FOUND\r\n".len()];
+    stream.read_exact(&mut answers).unwrap();
+    let yields: u32 = stat(&mut stream, "conn_yields").parse().unwrap();
+    assert!((9..=10).contains(&yields), "{yields}");
+    assert_eq!(stat(&mut stream, "threads"), "1");
+    assert!(daemon.folder.path().join("ports").exists());
+}
+
+#[test]
+fn logs_name_no_keys_unless_asked_to() {
+    let log = |flags: &[&str], request: &str| {
+        let folder = TempDir::new().unwrap();
+        let (ports, path) = (folder.path().join("ports"), folder.path().join("log"));
+        let mut child = nuthatch(&["-u", "root", "-l", "127.0.0.1", "-p", "-1"])
+            .args(flags)
+            .env("MEMCACHED_PORT_FILENAME", &ports)
+            .stderr(fs::File::create(&path).unwrap())
+            .spawn()
+            .unwrap();
+        let port = wait_for("the port file", || port_of(&ports));
+        assert!(ask(&mut connect(port), request).starts_with("OK"));
+        let mut stream = connect(port);
+        assert_eq!(ask(&mut stream, "get secret\r\n"), "END\r\n");
+        signal(child.id(), "TERM");
+        assert!(child.wait().unwrap().success());
+        fs::read_to_string(&path).unwrap()
+    };
+    let quiet = log(&[], "verbosity 0\r\n");
+    assert!(
+        quiet.contains("serves") && quiet.contains("stopped"),
+        "{quiet}"
+    );
+    assert!(
+        !quiet.contains("secret") && !quiet.contains("accepted"),
+        "{quiet}"
+    );
+    assert!(log(&["-v"], "verbosity 1\r\n").contains("accepted"));
+    assert!(log(&["-vv"], "verbosity 2\r\n").contains("secret"));
+    assert!(log(&[], "verbosity 9\r\n").contains("secret"));
+    assert!(!log(&["-vv"], "verbosity 0\r\n").contains("secret"));
+}

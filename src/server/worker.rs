@@ -1,0 +1,169 @@
+//! [`Worker`]: one thread, one runtime, and the connections that were given to it.
+
+use crate::buffer_pool::BufferPool;
+use crate::config::Settings;
+use crate::connection;
+use crate::counters::Counters;
+use crate::execute::Context;
+use crate::listener::{Accepted, Stream};
+use crate::shared::Shared;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time;
+
+/// Accepted connections that wait for one worker; with more, accepting waits.
+const HANDOVER_MAX: usize = 64;
+
+/// How long a stopping worker lets clients read what has already been answered.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+
+/// How often it looks whether they have.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// What the connections of one thread share.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    buffers: BufferPool,
+    sending: Cell<usize>,
+}
+
+impl Worker {
+    /// A worker for the calling thread.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let counters = shared.add_thread();
+        Self {
+            shared,
+            counters,
+            buffers: BufferPool::default(),
+            sending: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) const fn buffers(&self) -> &BufferPool {
+        &self.buffers
+    }
+
+    /// What to execute requests with, at this moment.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            store: &self.shared.store,
+            counters: &self.counters,
+            now: self.shared.clock.now(),
+        }
+    }
+
+    /// Marks a connection as one that has answers to send, for as long as the result lives.
+    pub(crate) fn begin_sending(&self) -> Sending<'_> {
+        self.sending.set(self.sending.get().saturating_add(1));
+        Sending(&self.sending)
+    }
+
+    async fn run(self, mut accepted: mpsc::Receiver<Accepted>, mut stop: watch::Receiver<bool>) {
+        let worker = Rc::new(self);
+        loop {
+            tokio::select! {
+                next = accepted.recv() => match next {
+                    Some(accepted) => drop(tokio::task::spawn_local(converse(accepted, Rc::clone(&worker)))),
+                    None => break,
+                },
+                // An error means that the server is gone, which is a stop too.
+                _ = stop.changed() => break,
+            }
+        }
+        let drained = async {
+            while worker.sending.get() > 0 {
+                time::sleep(DRAIN_STEP).await;
+            }
+        };
+        // Who has not read by then is cut off.
+        drop(time::timeout(DRAIN_MAX, drained).await);
+    }
+}
+
+/// See [`Worker::begin_sending`].
+#[derive(Debug)]
+pub(crate) struct Sending<'a>(&'a Cell<usize>);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+async fn converse(accepted: Accepted, worker: Rc<Worker>) {
+    // Held until the end: it counts the client as connected.
+    let Accepted { stream, connection } = accepted;
+    if let Err(error) = serve(stream, &worker).await {
+        tracing::debug!(%error, "connection lost before it was served");
+    }
+    drop(connection);
+}
+
+async fn serve(stream: Stream, worker: &Worker) -> io::Result<()> {
+    match stream {
+        Stream::Tcp(stream) => {
+            connection::serve(tokio::net::TcpStream::from_std(stream)?, worker).await;
+        }
+        Stream::Unix(stream) => {
+            connection::serve(tokio::net::UnixStream::from_std(stream)?, worker).await;
+        }
+    }
+    Ok(())
+}
+
+/// The sending end of a running worker thread.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) accepted: mpsc::Sender<Accepted>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Handle {
+    pub(crate) fn join(self) {
+        drop(self.accepted);
+        if self.thread.join().is_err() {
+            tracing::error!("a worker thread panicked");
+        }
+    }
+}
+
+/// Starts a worker thread, which ends when `stop` changes.
+pub(crate) fn spawn(
+    shared: Arc<Shared>,
+    index: usize,
+    stop: watch::Receiver<bool>,
+) -> io::Result<Handle> {
+    let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let worker = Worker::new(shared);
+            LocalSet::new().block_on(&runtime, worker.run(receiver, stop));
+        })?;
+    Ok(Handle {
+        accepted: sender,
+        thread,
+    })
+}
