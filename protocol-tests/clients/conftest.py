@@ -1,0 +1,51 @@
+"""The servers that every test runs against: nuthatch, and memcached as the reference."""
+
+import time
+
+import pytest
+
+from servers import PROGRAMS, running
+
+EXPIRY_SECONDS_MAX = 4
+EACH_SERVER = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in PROGRAMS]
+
+
+@pytest.fixture(scope="session", params=EACH_SERVER)
+def daemon(request, tmp_path_factory):
+    """The daemon under test: started once, whatever the tests do to it."""
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def second_daemon(daemon, tmp_path_factory):
+    """Another daemon of the same kind, for clients that spread keys over two."""
+    with running(daemon.name, tmp_path_factory.mktemp(daemon.name)) as server:
+        yield server
+
+
+@pytest.fixture
+def server(daemon):
+    daemon.flush()
+    return daemon
+
+
+@pytest.fixture
+def second_server(second_daemon):
+    second_daemon.flush()
+    return second_daemon
+
+
+@pytest.fixture
+def soon():
+    """`soon(condition)` is whether the condition came true within an expiry of two seconds."""
+
+    def poll(condition):
+        deadline = time.monotonic() + EXPIRY_SECONDS_MAX
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    return poll

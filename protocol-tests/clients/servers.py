@@ -1,0 +1,70 @@
+"""Starts a cache daemon on a free port of its own choice and stops it again.
+
+Both daemons are started by the same command line and name their port in the file that
+MEMCACHED_PORT_FILENAME asks for, so nothing here depends on which of the two it is.
+"""
+
+import os
+import subprocess
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymemcache import Client
+
+HOST = "127.0.0.1"
+START_SECONDS_MAX = 10
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAMS = {
+    "nuthatch": os.environ.get("NUTHATCH_BIN", str(ROOT / "target/release/nuthatch")),
+    "memcached": os.environ.get("MEMCACHED_BIN", "memcached"),
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running daemon, in the forms in which clients want its address."""
+
+    name: str
+    port: int
+
+    @property
+    def endpoint(self):
+        return (HOST, self.port)
+
+    @property
+    def address(self):
+        return f"{HOST}:{self.port}"
+
+    def flush(self):
+        with closing(Client(self.endpoint, default_noreply=False)) as client:
+            client.flush_all()
+
+
+@contextmanager
+def running(name, directory):
+    """Runs the daemon called `name` until the block ends; it has to be alive until then."""
+    port_file = directory / "port"
+    command = [PROGRAMS[name], "-p", "-1", "-U", "0", "-l", HOST, "-u", "root", "-m", "64"]
+    environment = os.environ | {"MEMCACHED_PORT_FILENAME": str(port_file)}
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield Server(name, announced_port(process, port_file))
+        assert process.poll() is None, f"{name} died with status {process.returncode}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def announced_port(process, port_file):
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not port_file.exists():
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        assert time.monotonic() < deadline, f"{process.args} did not name its port"
+        time.sleep(0.01)
+    for line in port_file.read_text().splitlines():
+        if line.startswith("TCP INET: "):
+            return int(line.removeprefix("TCP INET: "))
+    raise AssertionError(f"no TCP port in {port_file}")

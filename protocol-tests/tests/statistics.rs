@@ -1,0 +1,176 @@
+//! `stats`: every name in memcached's order, with values that are true.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use protocol_tests::{memcached::Memcached, nuthatch::Nuthatch};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    time::Duration,
+};
+
+/// The names that memcached 1.6.45 has and 1.6.18 has not.
+const NAMES_SINCE_1_6_18: [&str; 2] =
+    ["slab_reassign_busy_nomem", "slab_reassign_last_busy_status"];
+
+fn stats(stream: &mut (impl Read + Write)) -> Vec<(String, String)> {
+    stream.write_all(b"stats\r\n").unwrap();
+    let lines = BufReader::with_capacity(1, stream)
+        .lines()
+        .map(Result::unwrap);
+    lines
+        .take_while(|line| line != "END")
+        .map(|line| {
+            let (name, value) = line.strip_prefix("STAT ").unwrap().split_once(' ').unwrap();
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+/// Sends requests that are answered with that many lines, and reads those.
+fn ask(stream: &mut (impl Read + Write), requests: &str, lines: usize) {
+    stream.write_all(requests.as_bytes()).unwrap();
+    let read = BufReader::with_capacity(1, stream)
+        .lines()
+        .take(lines)
+        .map(Result::unwrap);
+    assert_eq!(read.count(), lines);
+}
+
+#[test]
+fn the_names_are_memcacheds_in_memcacheds_order() {
+    let ours = stats(&mut Nuthatch::start(&[]).unwrap().connect().unwrap());
+    assert_eq!(ours.len(), 93);
+    let ours: Vec<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
+    let memcached = Memcached::start().unwrap();
+    let theirs = stats(&mut memcached.connect().unwrap());
+    let common: Vec<&str> = theirs
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| ours.contains(name))
+        .collect();
+    let expected: Vec<&str> = ours
+        .iter()
+        .copied()
+        .filter(|name| common.contains(name))
+        .collect();
+    assert_eq!(common, expected);
+    for name in ours {
+        assert!(
+            common.contains(&name) || NAMES_SINCE_1_6_18.contains(&name),
+            "memcached 1.6.18 has no {name}"
+        );
+    }
+}
+
+/// What the next test makes of each number.
+const COUNTED: &str = "\
+uptime 2
+pointer_size 64
+threads 1
+max_connections 100
+curr_connections 2
+total_connections 1
+rejected_connections 0
+cmd_get 7
+get_hits 4
+get_misses 3
+get_expired 1
+get_flushed 1
+cmd_set 6
+cmd_flush 1
+cmd_touch 4
+touch_hits 2
+touch_misses 2
+incr_hits 1
+incr_misses 1
+decr_hits 1
+decr_misses 1
+delete_hits 1
+delete_misses 1
+cas_misses 1
+cas_badval 1
+cas_hits 0
+store_too_large 1
+store_no_memory 0
+limit_maxbytes 67108864
+total_items 3
+evictions 0
+accepting_conns 1
+libevent 0";
+
+#[test]
+fn the_counters_count_what_happened() {
+    let nuthatch = Nuthatch::start(&["-m", "64", "-c", "100"]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    ask(
+        &mut peer,
+        "set a 0 0 1\r\n1\r\nset b 0 1 1\r\n1\r\nadd a 0 0 1\r\n1\r\n",
+        3,
+    );
+    ask(&mut peer, "get a a nope b\r\ngets a\r\n", 10);
+    nuthatch.clock().advance(Duration::from_secs(2));
+    ask(
+        &mut peer,
+        "get b\r\nincr a 1\r\nincr n 1\r\ndecr a 1\r\ndecr n 1\r\n",
+        5,
+    );
+    ask(
+        &mut peer,
+        "touch a 0\r\ntouch n 0\r\ngat 0 a n\r\ndelete n\r\n",
+        6,
+    );
+    ask(
+        &mut peer,
+        "cas n 0 0 1 1\r\n1\r\ncas a 0 0 1 1\r\n1\r\ndelete a\r\n",
+        3,
+    );
+    ask(&mut peer, "set big 0 0 1048576\r\n", 0);
+    peer.write_all(&vec![b'x'; 1_048_576]).unwrap();
+    ask(
+        &mut peer,
+        "\r\nset c 0 0 1\r\n1\r\nflush_all\r\nget c\r\n",
+        4,
+    );
+
+    let stats: BTreeMap<String, String> = stats(&mut peer).into_iter().collect();
+    for line in COUNTED.lines() {
+        let (name, expected) = line.split_once(' ').unwrap();
+        assert_eq!(
+            stats.get(name).map(String::as_str),
+            Some(expected),
+            "{name}"
+        );
+    }
+    let number = |name: &str| stats.get(name).unwrap().parse::<u64>().unwrap();
+    assert_eq!(number("time"), nuthatch.clock().now().unix_millis / 1000);
+    assert_eq!(number("pid"), u64::from(std::process::id()));
+    assert!(number("bytes_read") > 1_048_576 && number("bytes_written") > 200);
+}
+
+#[test]
+fn a_fresh_server_has_written_nothing_and_reset_begins_again() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    let value = |stats: &[(String, String)], wanted: &str| {
+        stats
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .unwrap()
+            .1
+            .clone()
+    };
+    assert_eq!(value(&stats(&mut peer), "bytes_written"), "0");
+    ask(&mut peer, "set a 0 0 1\r\n1\r\nget a\r\nstats reset\r\n", 5);
+    let stats = stats(&mut peer);
+    for name in [
+        "cmd_get",
+        "get_hits",
+        "cmd_set",
+        "total_items",
+        "total_connections",
+    ] {
+        assert_eq!(value(&stats, name), "0", "{name}");
+    }
+    assert_eq!(value(&stats, "curr_items"), "1");
+    assert_eq!(value(&stats, "curr_connections"), "2");
+}
