@@ -1,0 +1,1 @@
+//! Benchmarks: `cargo bench -p benches`. Each file is one; there is nothing here to call.
