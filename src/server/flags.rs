@@ -22,7 +22,7 @@ pub struct Flags {
     #[arg(short = 'U', long = "udp-port", value_name = "NUM", default_value = "0", value_parser = number::<i32>)]
     pub udp_port: i32,
 
-    /// ADDR, ADDR:PORT or [IPV6]:PORT to listen on; several by commas or repeats [default: all]
+    /// ADDR, ADDR:PORT or `[IPV6]:PORT` to listen on, several by commas or repeats [default: all]
     #[arg(short = 'l', long = "listen", value_name = "ADDR", action = ArgAction::Append)]
     pub listen: Vec<String>,
 

@@ -170,6 +170,8 @@ impl Listener {
         workers: Vec<mpsc::Sender<Accepted>>,
     ) -> io::Result<()> {
         let counters = shared.add_thread();
+        // memcached counts the listening socket too.
+        counters.increment(Count::TotalConnections);
         let mut acceptor = Acceptor {
             shared,
             counters,
@@ -216,7 +218,6 @@ impl Acceptor {
             Ok(stream) => stream,
             Err(error) => return self.pause_if_exhausted(&error).await,
         };
-        self.counters.increment(Count::TotalConnections);
         let Some(connection) = self.shared.connect() else {
             self.counters.increment(Count::RejectedConnections);
             if self.may_log() {
@@ -225,6 +226,7 @@ impl Acceptor {
             }
             return refuse(&stream);
         };
+        self.counters.increment(Count::TotalConnections);
         tracing::debug!(?stream, "connection accepted");
         self.next = self.next.wrapping_add(1) % self.workers.len().max(1);
         if let Some(worker) = self.workers.get(self.next) {

@@ -50,7 +50,10 @@ const GENERAL: &[(&str, Source)] = &[
         "max_connections",
         Known(|s| number(s.shared.settings.connections_max)),
     ),
-    ("curr_connections", Known(|s| number(sockets(s.shared)))),
+    (
+        "curr_connections",
+        Known(|s| number(sockets(s.shared).saturating_sub(1))),
+    ),
     ("total_connections", Counted(Count::TotalConnections)),
     ("rejected_connections", Counted(Count::RejectedConnections)),
     (
@@ -210,7 +213,8 @@ fn number(count: usize) -> Value {
     Value::Number(count as u64)
 }
 
-/// memcached counts listening sockets as connections.
+/// memcached has a connection structure for each listening socket too, and counts all but one of them
+/// as connections.
 fn sockets(shared: &Shared) -> usize {
     let clients = shared.connections.load(Ordering::Relaxed);
     clients.saturating_add(shared.listeners.load(Ordering::Relaxed))
