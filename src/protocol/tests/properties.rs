@@ -63,6 +63,8 @@ fn reply_round_trip(response: &Response<'_>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn storage_requests_survive_the_wire(
         key in key(), mode in storage_mode(), client_flags: u32, exptime in exptime(),
