@@ -294,6 +294,9 @@ where
         }
         let read = body::skip(&mut self.stream, input, refused.body_len).await?;
         self.worker.counters().add(Count::BytesRead, read);
+        if read > 0 {
+            turn.context = self.worker.context();
+        }
         self.reply(refused.response, refused.noreply);
         Ok(())
     }
@@ -306,12 +309,14 @@ where
                 self.worker.counters().increment(Count::ConnYields);
                 tokio::task::yield_now().await;
                 *turn = Turn::begin(self.worker);
+            } else {
+                turn.context = self.worker.context();
             }
         }
         Ok(())
     }
 
-    /// Sends everything that waits. That may take its time, so it is a new moment afterwards.
+    /// Sends everything that waits. That may take its time: who goes on afterwards needs a new moment.
     async fn flush(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
         let sending = self.worker.begin_sending();
         let sent = self
@@ -321,7 +326,6 @@ where
         drop(sending);
         self.worker.counters().add(Count::BytesWritten, sent as u64);
         turn.output_left = turn.output_left.saturating_sub(sent);
-        turn.context = self.worker.context();
         Ok(())
     }
 }
