@@ -224,8 +224,8 @@ fn root_must_say_whom_to_become() {
 }
 
 #[test]
-fn sigterm_and_sigint_end_it_within_a_second() {
-    for name in ["TERM", "INT"] {
+fn sigterm_sigint_and_sigusr1_end_it_within_a_second() {
+    for name in ["TERM", "INT", "USR1"] {
         let mut daemon = Daemon::start(&[]);
         let mut idle = daemon.connect();
         assert_eq!(ask(&mut idle, "set a 0 0 1\r\n1\r\n"), "STORED\r\n");
@@ -245,6 +245,19 @@ fn sigterm_and_sigint_end_it_within_a_second() {
         assert_eq!(daemon.exit_code_within_a_second(), Some(0), "{name}");
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).is_err());
         assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn sighup_ends_nothing() {
+    let daemon = Daemon::start(&[]);
+    let mut stream = daemon.connect();
+    assert_eq!(ask(&mut stream, "set a 0 0 1\r\n1\r\n"), "STORED\r\n");
+    daemon.signal("HUP");
+    for _ in 0..20 {
+        assert_eq!(ask(&mut stream, "incr a 1\r\n").len(), "2\r\n".len());
+        stream = daemon.connect();
+        assert_eq!(ask(&mut stream, "set a 0 0 1\r\n1\r\n"), "STORED\r\n");
     }
 }
 
