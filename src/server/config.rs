@@ -3,7 +3,7 @@
 use crate::flags::Flags;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 /// Requests of one connection before others have their turn. memcached's 20 cost it half of its
@@ -121,10 +121,15 @@ impl Config {
             item_len_max: item_len_max(&flags.max_item_size, memory_limit_bytes)?,
             verbosity: flags.verbose,
             daemon: flags.daemon,
-            pidfile: flags.pidfile.clone(),
+            pidfile: flags.pidfile.as_deref().map(absolute),
             user: flags.user.clone(),
         })
     }
+}
+
+/// The background has another current folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn positive(number: i32, what: &str) -> Result<NonZeroUsize, ConfigError> {
@@ -172,7 +177,7 @@ fn listen(flags: &Flags) -> Result<Listen, ConfigError> {
             ConfigError::Value(format!("the mask (-a) {:?}: {error}", flags.unix_mask))
         })?;
         return Ok(Listen::Unix {
-            path: path.clone(),
+            path: absolute(path),
             mask,
         });
     }

@@ -90,6 +90,13 @@ impl Server {
             "nuthatch {} serves",
             env!("CARGO_PKG_VERSION"),
         );
+        if self
+            .tcp_addresses()
+            .iter()
+            .any(|address| address.ip().is_unspecified())
+        {
+            tracing::warn!("anybody who reaches this machine can read and write: see -l");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

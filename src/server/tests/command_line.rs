@@ -264,12 +264,23 @@ fn sighup_ends_nothing() {
 #[test]
 fn the_background_daemon_writes_its_pid_and_removes_it() {
     let folder = TempDir::new().unwrap();
+    // Relative to where it was started, although the background has another folder.
     let (ports, pid_file) = (folder.path().join("ports"), folder.path().join("pid"));
-    let status = nuthatch(&["-d", "-u", "root", "-l", "127.0.0.1", "-p", "-1", "-P"])
-        .arg(&pid_file)
-        .env("MEMCACHED_PORT_FILENAME", &ports)
-        .status()
-        .unwrap();
+    let status = nuthatch(&[
+        "-d",
+        "-u",
+        "root",
+        "-l",
+        "127.0.0.1",
+        "-p",
+        "-1",
+        "-P",
+        "pid",
+    ])
+    .current_dir(folder.path())
+    .env("MEMCACHED_PORT_FILENAME", &ports)
+    .status()
+    .unwrap();
     assert_eq!(status.code(), Some(0));
     let port = wait_for("the port file", || port_of(&ports));
     let pid = fs::read_to_string(&pid_file).unwrap();
