@@ -2,7 +2,7 @@
 //! place, refused ones into nothing.
 
 use crate::input::Input;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use nuthatch_protocol::Storage;
 use nuthatch_store::LARGE_VALUE_LEN_MIN;
 use std::io;
@@ -61,12 +61,12 @@ where
     S: AsyncRead + Unpin,
 {
     let body_len = usize::try_from(body_len(request)).unwrap_or(usize::MAX);
-    let mut body = BytesMut::new();
-    body.put_slice(begun);
+    let mut body = begun.to_vec();
     while body.len() < body_len {
         let missing = body_len.saturating_sub(body.len());
         if body.len() == body.capacity() {
-            body.reserve(missing.min(body.len().max(GROWTH_LEN_MIN)));
+            // Exactly: what is left over would stay with the item, and nobody would charge it.
+            body.reserve_exact(missing.min(body.len().max(GROWTH_LEN_MIN)));
         }
         let room = body.capacity().saturating_sub(body.len());
         let read = stream
@@ -79,7 +79,7 @@ where
     let value_len = body_len.saturating_sub(LINE_END.len());
     let terminated = body.ends_with(LINE_END);
     body.truncate(value_len);
-    Ok(terminated.then(|| body.freeze()))
+    Ok(terminated.then(|| Bytes::from(body)))
 }
 
 /// Skips `len` bytes: what of them has arrived, then what is still to come. Returns how many had to
@@ -101,4 +101,50 @@ where
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nuthatch_protocol::{Key, StorageMode};
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    /// What is read of a value when so much of it had come with its line.
+    fn read(value_len: usize, begun_len: usize, line_end: &[u8]) -> io::Result<Option<Bytes>> {
+        let request = Storage::new(StorageMode::Set, Key::new(b"k").unwrap(), value_len as u64);
+        let body = [vec![7; value_len], line_end.to_vec()].concat();
+        let (begun, rest) = body.split_at(begun_len);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut client, mut server) = duplex(10_000);
+            let write = async {
+                client.write_all(rest).await.unwrap();
+                drop(client);
+            };
+            tokio::join!(read_large(&mut server, &request, begun), write).0
+        })
+    }
+
+    #[test]
+    fn a_large_value_takes_no_more_memory_than_it_is_charged() {
+        for value_len in [16_384, 50_000, 100_000, 1_000_000] {
+            for begun_len in [0, 1, 9_999] {
+                let value = read(value_len, begun_len, LINE_END).unwrap().unwrap();
+                assert_eq!(value.len(), value_len);
+                let capacity = value.try_into_mut().unwrap().capacity();
+                assert!(capacity <= value_len + 2, "{value_len}: {capacity}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_without_its_line_end_is_no_value() {
+        assert_eq!(read(20_000, 5, b"ab").unwrap(), None);
+        assert_eq!(
+            read(20_000, 5, b"\r").unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
 }
