@@ -13,6 +13,7 @@ fn store(items: u64, value: &[u8]) -> Store {
         item_len_max: 1 << 20,
         shard_count: None,
         cas_start: 0,
+        evict: true,
     });
     for number in 0..items {
         let _ = store.set(&key(number), item(value), NOW);

@@ -39,6 +39,8 @@ pub struct Config {
     pub memory_limit_bytes: u64,
     /// Bytes of one item, as memcached counts them.
     pub item_len_max: u64,
+    /// Whether live items go when there is no room.
+    pub evict: bool,
     /// 0 to 2.
     pub verbosity: u8,
     /// Run in the background.
@@ -119,6 +121,7 @@ impl Config {
             backlog: flags.listen_backlog,
             memory_limit_bytes,
             item_len_max: item_len_max(&flags.max_item_size, memory_limit_bytes)?,
+            evict: !flags.disable_evictions,
             verbosity: flags.verbose,
             daemon: flags.daemon,
             pidfile: flags.pidfile.as_deref().map(absolute),

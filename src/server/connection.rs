@@ -339,7 +339,9 @@ fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'st
     } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
         Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
     } else {
-        context.store.set_memory_limit(u64::from(mebibytes) << 20);
+        context
+            .store
+            .set_memory_limit(u64::from(mebibytes) << 20, context.now.time);
         Response::Ok
     }
 }

@@ -43,6 +43,10 @@ pub struct Flags {
     #[arg(short = 'm', long = "memory-limit", value_name = "NUM", default_value = "64", value_parser = number::<u32>)]
     pub memory_limit: u32,
 
+    /// Refuse to store when there is no room, instead of evicting
+    #[arg(short = 'M', long = "disable-evictions")]
+    pub disable_evictions: bool,
+
     /// Most connections at the same time
     #[arg(short = 'c', long = "conn-limit", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
     pub conn_limit: i32,

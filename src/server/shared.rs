@@ -30,6 +30,7 @@ impl Shared {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
             shard_count: None,
+            evict: config.evict,
             cas_start: clock.now().unix_millis.saturating_mul(1000),
         });
         Arc::new(Self {

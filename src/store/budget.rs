@@ -1,43 +1,30 @@
-//! What an item costs: an upper bound of the memory that the process spends on it.
+//! What a large value costs: an upper bound of the memory that the process spends on it.
 //!
-//! A shard charges each item by [`charge`] and its table by [`table_charge`], so that the sum stays
-//! below its share of the memory limit whatever is stored. Allocations are rounded as glibc does.
+//! Everything else is charged as it is allocated: segments, table and ghost.
 
 use bytes::Bytes;
 
-use crate::item::{Item, LARGE_VALUE_LEN_MIN};
+use crate::log::Large;
+use crate::shard::Slot;
 use crate::stats::count;
-
-/// A node of `BTreeMap<u64, u64>` has 11 entries, takes 208 bytes (304 with children) and is at least
-/// 5/11 full, so that an entry costs at most 208 / 5, and the nodes above another 304 / 5 / 5.
-const ORDER_ENTRY_LEN: u64 = 56;
 
 /// What `Bytes` allocates beside the value to count its handles.
 const SHARED_LEN: usize = 40;
+
+/// A slot in the log, one among the writer's, and one in a queue; each vector may be half empty.
+const SLOT_LEN: usize =
+    2 * (size_of::<Option<Large>>() + size_of::<Slot>() + 2 * size_of::<(u32, u64)>());
 
 /// From here on glibc maps pages.
 const MAPPED_LEN_MIN: u64 = 128 << 10;
 const PAGE_LEN: u64 = 4096;
 
-/// The table of a shard that holds one item, with room to spare.
-pub(crate) const TABLE_CHARGE_MIN: u64 = 1024;
-
-/// Bytes that an item is charged for, without its place in the table.
-pub(crate) fn charge(key_len: usize, value_len: usize) -> u64 {
-    let fixed = allocation(size_of::<Item>()) + ORDER_ENTRY_LEN;
-    if value_len < LARGE_VALUE_LEN_MIN {
-        return allocation(key_len.saturating_add(value_len)).saturating_add(fixed);
-    }
-    let handle = allocation(size_of::<Bytes>()) + allocation(SHARED_LEN);
+/// Bytes that a large value is charged for.
+pub(crate) fn large_charge(key_len: usize, value_len: usize) -> u64 {
     // A value that was read together with its line end is two bytes longer in memory.
-    allocation(value_len.saturating_add(2))
-        .saturating_add(allocation(key_len))
-        .saturating_add(fixed + handle)
-}
-
-/// What a table is charged for: twice its size, because the next table is filled from it.
-pub(crate) fn table_charge(table_len: u64) -> u64 {
-    2 * allocation_of(table_len)
+    let value = allocation(value_len.saturating_add(2));
+    let fixed = allocation(key_len) + allocation(SHARED_LEN) + count(size_of::<Bytes>() + SLOT_LEN);
+    value.saturating_add(fixed)
 }
 
 fn allocation(len: usize) -> u64 {
@@ -72,10 +59,10 @@ mod tests {
     fn a_charge_never_falls_with_the_length() {
         let mut last = 0;
         for value_len in 0..200_000 {
-            let now = charge(30, value_len);
-            assert!(now >= last && now > u64::try_from(value_len).unwrap());
+            let now = large_charge(30, value_len);
+            assert!(now >= last && now > count(value_len));
             last = now;
         }
-        assert!(charge(usize::MAX, usize::MAX) >= last);
+        assert!(large_charge(usize::MAX, usize::MAX) >= last);
     }
 }

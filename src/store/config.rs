@@ -1,11 +1,9 @@
 //! What a store is made with.
 
 use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
 
 /// A shard below this is not worth its lock.
-const SHARD_LEN_MIN: u64 = 16 << 20;
-const SHARDS_PER_THREAD_MAX: usize = 4;
+const SHARD_LEN_MIN: u64 = 8 << 20;
 const SHARD_COUNT_MAX: usize = 1024;
 
 /// What a [`Store`](crate::Store) is made with.
@@ -18,14 +16,16 @@ pub struct Config {
     /// (memcached's `-I`). Best kept below half of `memory_limit_bytes`: each item must fit a shard.
     pub item_len_max: u64,
     /// How many independent parts, each with its own lock and an equal share of the memory: rounded
-    /// up to a power of two, at most 1024. `None`: about one for each 16 MiB of memory, at most
-    /// four for each thread that the machine offers, and so few that two of the largest items fit
-    /// one part; at least one.
+    /// up to a power of two, at most 1024. `None`: one for each 8 MiB of memory, and so few that two
+    /// of the largest items fit one part; at least one. Then no table of an index is so large that
+    /// rebuilding it is a pause, and a part still has enough segments to choose from.
     pub shard_count: Option<NonZeroUsize>,
     /// Every cas unique will be above this number. With the microseconds since 1970 at the start of
     /// the process no cas unique of an earlier run returns, as long as that run stored less than
     /// a million items per second. Numbers above 2^63 count as 2^63.
     pub cas_start: u64,
+    /// Whether live items go when there is no room; if not, storing is refused (memcached's `-M`).
+    pub evict: bool,
 }
 
 impl Config {
@@ -34,17 +34,10 @@ impl Config {
         if let Some(count) = self.shard_count {
             return count.get().min(SHARD_COUNT_MAX).next_power_of_two();
         }
-        let threads = available_parallelism().map_or(1, NonZeroUsize::get);
-        self.shards_for(threads)
-    }
-
-    fn shards_for(&self, threads: usize) -> usize {
         let item_pair_len = self.item_len_max.saturating_mul(2);
-        let by_memory = self.memory_limit_bytes / SHARD_LEN_MIN.max(item_pair_len);
-        let count_max = threads
-            .saturating_mul(SHARDS_PER_THREAD_MAX)
-            .clamp(1, SHARD_COUNT_MAX);
-        let count = usize::try_from(by_memory).map_or(count_max, |count| count.min(count_max));
+        let count = self.memory_limit_bytes / SHARD_LEN_MIN.max(item_pair_len);
+        let count =
+            usize::try_from(count).map_or(SHARD_COUNT_MAX, |count| count.min(SHARD_COUNT_MAX));
         count.checked_ilog2().map_or(1, |power| 1 << power)
     }
 }
@@ -59,20 +52,28 @@ mod tests {
             item_len_max,
             shard_count: None,
             cas_start: 0,
+            evict: true,
         }
     }
 
     #[test]
-    fn shards_follow_memory_threads_and_the_largest_item() {
-        assert_eq!(config(0, 1 << 20).shards_for(8), 1);
-        assert_eq!(config(2, 1 << 20).shards_for(8), 1);
-        assert_eq!(config(31, 1 << 20).shards_for(8), 1);
-        assert_eq!(config(64, 1 << 20).shards_for(8), 4);
-        assert_eq!(config(100, 1 << 20).shards_for(8), 4);
-        assert_eq!(config(64, 32 << 20).shards_for(8), 1);
-        assert_eq!(config(4096, 1 << 20).shards_for(2), 8);
-        assert_eq!(config(4096, 1 << 20).shards_for(3), 8);
-        assert_eq!(config(1 << 40, 0).shards_for(100_000), 1024);
+    fn shards_follow_memory_and_the_largest_item() {
+        for (memory_mib, item_len_max, shards) in [
+            (0, 1 << 20, 1),
+            (2, 1 << 20, 1),
+            (15, 1 << 20, 1),
+            (64, 1 << 20, 8),
+            (100, 1 << 20, 8),
+            (64, 32 << 20, 1),
+            (4096, 1 << 20, 512),
+            (65_536, 1 << 20, 1024),
+        ] {
+            assert_eq!(
+                config(memory_mib, item_len_max).shards(),
+                shards,
+                "-m {memory_mib}"
+            );
+        }
     }
 
     #[test]

@@ -1,28 +1,145 @@
-//! The index: from a key to its item. The only file that knows of `DashMap`; no guard leaves it.
+//! The index: from a key to where its item is. The only file that knows of `DashMap`; no guard leaves
+//! it.
 //!
-//! It uses the map's raw shards, because an item is found by its key or by its cas unique, and
-//! because tables are rebuilt by the store, which charges them against the memory limit: left to
-//! themselves they double when removed items have left their marks in them, and never shrink.
+//! An entry has eight bytes: where the item is, enough of the key's hash to rebuild a table without
+//! looking at a single item, and what eviction needs to know. A get changes the latter under the read
+//! lock of the shard.
 
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::{DashMap, SharedValue};
 use foldhash::quality::RandomState;
 
-use crate::item::Item;
-use crate::stats::count;
+use crate::log::Location;
 
 /// `DashMap` refuses to be made with one shard.
 const MAP_SHARD_COUNT_MIN: usize = 2;
 
-/// Where a key belongs.
+/// The bits of a hash that an entry keeps: the low 20, for the bucket, and the top 7, which mark it.
+const HASH_LOW: u64 = (1 << 20) - 1;
+const HASH_TOP_SHIFT: u32 = 57;
+
+const LOCATION: u64 = (1 << 32) - 1;
+const LOW_SHIFT: u32 = 32;
+const TOP_SHIFT: u32 = 52;
+const HASH: u64 = ((1 << 27) - 1) << LOW_SHIFT;
+const FETCHED: u64 = 1 << 59;
+const MAIN: u64 = 1 << 60;
+const FREQUENCY_SHIFT: u32 = 61;
+const FREQUENCY_MAX: u64 = 3;
+
+/// A key's hash, and the shard that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) shard: usize,
     pub(crate) hash: u64,
 }
+
+impl Place {
+    /// What of the hash the tables use.
+    const fn table_hash(self) -> u64 {
+        table_hash(self.word_hash())
+    }
+
+    const fn word_hash(self) -> u64 {
+        (self.hash & HASH_LOW) << LOW_SHIFT | (self.hash >> HASH_TOP_SHIFT) << TOP_SHIFT
+    }
+}
+
+const fn table_hash(word: u64) -> u64 {
+    (word >> LOW_SHIFT) & HASH_LOW | ((word & HASH) >> TOP_SHIFT) << HASH_TOP_SHIFT
+}
+
+/// What an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word(u64);
+
+impl Word {
+    pub(crate) const fn new(place: Place, location: Location) -> Self {
+        Self(place.word_hash() | location.0 as u64)
+    }
+
+    pub(crate) const fn location(self) -> Location {
+        Location((self.0 & LOCATION) as u32)
+    }
+
+    pub(crate) const fn at(self, location: Location) -> Self {
+        Self(self.0 & !LOCATION | location.0 as u64)
+    }
+
+    /// Whether somebody got the item since it was stored.
+    pub(crate) const fn is_fetched(self) -> bool {
+        self.0 & FETCHED != 0
+    }
+
+    pub(crate) const fn fetched(self, fetched: bool) -> Self {
+        Self(if fetched {
+            self.0 | FETCHED
+        } else {
+            self.0 & !FETCHED
+        })
+    }
+
+    pub(crate) const fn is_main(self) -> bool {
+        self.0 & MAIN != 0
+    }
+
+    pub(crate) const fn main(self, main: bool) -> Self {
+        Self(if main { self.0 | MAIN } else { self.0 & !MAIN })
+    }
+
+    /// How often somebody got the item since eviction last looked at it, 3 at most.
+    pub(crate) const fn frequency(self) -> u64 {
+        self.0 >> FREQUENCY_SHIFT & FREQUENCY_MAX
+    }
+
+    pub(crate) const fn with_frequency(self, frequency: u64) -> Self {
+        let others = self.0 & !(FREQUENCY_MAX << FREQUENCY_SHIFT);
+        Self(others | frequency << FREQUENCY_SHIFT)
+    }
+
+    const fn used(self) -> Self {
+        let frequency = self.frequency();
+        let next = if frequency < FREQUENCY_MAX {
+            frequency + 1
+        } else {
+            frequency
+        };
+        self.fetched(true).with_frequency(next)
+    }
+}
+
+/// An entry: a [`Word`] that readers may change.
+#[derive(Debug)]
+struct Entry(AtomicU64);
+
+impl Entry {
+    fn word(&self) -> Word {
+        Word(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Only while nobody else can write, or where a lost update does no harm.
+    fn set(&self, word: Word) {
+        self.0.store(word.0, Ordering::Relaxed);
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(table_hash(self.word().0));
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.word() == other.word()
+    }
+}
+
+impl Eq for Entry {}
 
 /// The size of a shard's table.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,13 +160,21 @@ impl Table {
     }
 }
 
-/// The items of all shards by the hash of their key.
+/// The entries of all shards.
 pub(crate) struct Index {
-    map: DashMap<u64, Box<Item>, RandomState>,
+    map: DashMap<Entry, (), RandomState>,
     shard_mask: usize,
 }
 
-type Entry = (u64, SharedValue<Box<Item>>);
+type Slot = (Entry, SharedValue<()>);
+
+fn hash_of(slot: &Slot) -> u64 {
+    table_hash(slot.0.word().0)
+}
+
+fn is_at(slot: &Slot, location: Location) -> bool {
+    slot.0.word().location() == location
+}
 
 impl Index {
     /// An empty index with that many shards, a power of two.
@@ -66,7 +191,7 @@ impl Index {
 
     pub(crate) fn place(&self, key: &[u8]) -> Place {
         let hash = self.map.hasher().hash_one(key);
-        // Bits that the tables use neither for the bucket (the lowest) nor as its mark (the top 7).
+        // Bits that no entry keeps.
         let bits = usize::try_from((hash >> 40) & 0xffff).unwrap_or_default();
         Place {
             shard: bits & self.shard_mask,
@@ -74,55 +199,86 @@ impl Index {
         }
     }
 
-    /// Shows the item with the key to `visit`, under the read lock of its shard.
-    pub(crate) fn read<R>(
+    /// The entry of the key, which `is_it` recognises by its location.
+    pub(crate) fn find(
         &self,
         place: Place,
-        key: &[u8],
-        visit: impl FnOnce(&Item) -> R,
-    ) -> Option<R> {
-        let table = self.map.shards().get(place.shard)?.read();
-        let (_, item) = table.get(place.hash, |entry| has_key(entry, place.hash, key))?;
-        Some(visit(item.get()))
+        mut is_it: impl FnMut(Location) -> bool,
+    ) -> Option<Word> {
+        self.read(
+            place,
+            |location| is_it(location).then_some(()),
+            |word, ()| (word, word),
+        )
     }
 
-    /// The same for the item with the cas unique.
-    pub(crate) fn read_cas<R>(
+    /// The same for a get: shows what `find` found to `visit` under the read lock of the shard, and
+    /// marks the entry as used.
+    pub(crate) fn use_item<T, R>(
         &self,
         place: Place,
-        cas: u64,
-        visit: impl FnOnce(&Item) -> R,
+        find: impl FnMut(Location) -> Option<T>,
+        visit: impl FnOnce(Word, T) -> (R, bool),
     ) -> Option<R> {
-        let table = self.map.shards().get(place.shard)?.read();
-        let (_, item) = table.get(place.hash, |entry| has_cas(entry, place.hash, cas))?;
-        Some(visit(item.get()))
+        self.read(place, find, |word, found| {
+            let (result, used) = visit(word, found);
+            (result, if used { word.used() } else { word })
+        })
     }
 
-    /// Puts the item in its place and returns the one that had its key.
-    ///
-    /// A table without room grows by itself here; [`Self::rebuild`] it before that.
-    pub(crate) fn replace(&self, place: Place, item: Box<Item>) -> Option<Box<Item>> {
-        let mut table = self.map.shards().get(place.shard)?.write();
-        let same_key = |entry: &Entry| has_key(entry, place.hash, item.key());
-        if let Some((_, slot)) = table.get_mut(place.hash, same_key) {
-            return Some(mem::replace(slot.get_mut(), item));
+    fn read<T, R>(
+        &self,
+        place: Place,
+        mut find: impl FnMut(Location) -> Option<T>,
+        visit: impl FnOnce(Word, T) -> (R, Word),
+    ) -> Option<R> {
+        let table = self.map.shards().get(place.shard)?.read();
+        let mut found = None;
+        let (entry, _) = table.get(place.table_hash(), |slot| {
+            let word = slot.0.word();
+            word.0 & HASH == place.word_hash() && {
+                found = find(word.location());
+                found.is_some()
+            }
+        })?;
+        let word = entry.word();
+        let (result, next) = visit(word, found?);
+        // A popular item must not dirty its cache line on every get.
+        if next != word {
+            entry.set(next);
         }
-        table.insert(place.hash, (place.hash, SharedValue::new(item)), hash_of);
-        None
+        Some(result)
     }
 
-    /// Removes the item with the key.
-    pub(crate) fn take(&self, place: Place, key: &[u8]) -> Option<Box<Item>> {
-        let mut table = self.map.shards().get(place.shard)?.write();
-        let (_, item) = table.remove_entry(place.hash, |entry| has_key(entry, place.hash, key))?;
-        Some(item.into_inner())
+    /// Adds an entry. A table without room grows by itself here; [`Self::rebuild`] it before that.
+    pub(crate) fn insert(&self, place: Place, word: Word) {
+        if let Some(table) = self.map.shards().get(place.shard) {
+            let slot = (Entry(AtomicU64::new(word.0)), SharedValue::new(()));
+            table.write().insert(place.table_hash(), slot, hash_of);
+        }
     }
 
-    /// Removes the item with the cas unique.
-    pub(crate) fn take_cas(&self, place: Place, cas: u64) -> Option<Box<Item>> {
+    /// Changes the entry of an item that is at `location`.
+    pub(crate) fn update(
+        &self,
+        place: Place,
+        location: Location,
+        change: impl FnOnce(Word) -> Word,
+    ) {
+        if let Some(table) = self.map.shards().get(place.shard) {
+            // For writing: a reader that marks the item as used must not bring the old word back.
+            let table = table.write();
+            if let Some((entry, _)) = table.get(place.table_hash(), |slot| is_at(slot, location)) {
+                entry.set(change(entry.word()));
+            }
+        }
+    }
+
+    /// Removes the entry of an item that is at `location`.
+    pub(crate) fn remove(&self, place: Place, location: Location) -> Option<Word> {
         let mut table = self.map.shards().get(place.shard)?.write();
-        let (_, item) = table.remove_entry(place.hash, |entry| has_cas(entry, place.hash, cas))?;
-        Some(item.into_inner())
+        let (entry, _) = table.remove_entry(place.table_hash(), |slot| is_at(slot, location))?;
+        Some(entry.word())
     }
 
     /// The size of the shard's table.
@@ -136,11 +292,11 @@ impl Index {
             len: table.len(),
             room: table.capacity() - table.len(),
             buckets: table.buckets(),
-            bytes: count(layout.size()),
+            bytes: layout.size() as u64,
         }
     }
 
-    /// Moves the items of a shard to a new table with room for at least `capacity`.
+    /// Moves the entries of a shard to a new table with room for at least `capacity`.
     pub(crate) fn rebuild(&self, shard: usize, capacity: usize) {
         let Some(shard) = self.map.shards().get(shard) else {
             return;
@@ -148,75 +304,62 @@ impl Index {
         let mut table = shard.write();
         let old = mem::take(&mut *table);
         table.reserve(capacity.max(old.len()), hash_of);
-        for entry in old {
-            table.insert(entry.0, entry, hash_of);
+        for slot in old {
+            table.insert(hash_of(&slot), slot, hash_of);
         }
     }
 }
 
 impl fmt::Debug for Index {
-    // Never the keys.
+    // Never the hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").finish_non_exhaustive()
     }
 }
 
-fn hash_of(entry: &Entry) -> u64 {
-    entry.0
-}
-
-fn has_key(entry: &Entry, hash: u64, key: &[u8]) -> bool {
-    entry.0 == hash && entry.1.get().key() == key
-}
-
-fn has_cas(entry: &Entry, hash: u64, cas: u64) -> bool {
-    entry.0 == hash && entry.1.get().cas() == cas
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::{NewItem, NewValue};
-    use crate::time::{Expiry, Time};
 
-    fn put(index: &Index, place: Place, key: &[u8], cas: u64) {
-        let new = NewItem {
-            client_flags: 0,
-            expiry: Expiry::Never,
-            value: NewValue::Copied(b""),
+    #[test]
+    fn a_word_keeps_its_parts_apart() {
+        let place = Place {
+            shard: 0,
+            hash: u64::MAX,
         };
-        let mut item = Item::new(key, new, Time::default()).unwrap();
-        item.set_cas(cas);
-        assert!(index.replace(place, item).is_none());
+        let word = Word::new(place, Location(0x1234_5678))
+            .main(true)
+            .with_frequency(2);
+        assert_eq!(word.location(), Location(0x1234_5678));
+        assert_eq!(table_hash(word.0), place.table_hash());
+        assert!(word.is_main() && !word.is_fetched());
+        let used = word.used().used();
+        assert_eq!((used.frequency(), used.is_fetched()), (3, true));
+        assert_eq!(used.at(Location(1)).location(), Location(1));
+        assert_eq!(table_hash(used.at(Location(1)).0), place.table_hash());
+        assert_eq!(used.fetched(false).with_frequency(2), word);
     }
 
     #[test]
-    fn keys_with_the_same_hash_are_different_items() {
+    fn entries_survive_a_rebuild() {
         let index = Index::new(1);
-        let place = index.place(b"a");
-        put(&index, place, b"a", 1);
-        put(&index, place, b"b", 2);
-        assert_eq!(index.read(place, b"a", Item::cas), Some(1));
-        assert_eq!(index.read(place, b"b", Item::cas), Some(2));
-        assert_eq!(index.read(place, b"c", Item::cas), None);
-        assert_eq!(index.take_cas(place, 2).unwrap().key(), b"b");
-        assert!(index.take(place, b"b").is_none());
-        assert_eq!(index.take(place, b"a").unwrap().cas(), 1);
-    }
-
-    #[test]
-    fn a_rebuilt_table_has_the_room_that_its_capacity_promises() {
-        for capacity in 1..3_000 {
-            let index = Index::new(1);
-            put(&index, index.place(b"a"), b"a", 1);
-            index.rebuild(0, capacity);
-            let table = index.table(0);
-            assert_eq!((table.len, table.room), (1, table.capacity() - 1));
-            assert!(table.capacity() >= capacity);
-            assert_eq!(index.read(index.place(b"a"), b"a", Item::cas), Some(1));
-            index.rebuild(0, table.capacity() + 1);
-            assert_eq!(index.table(0).buckets, table.buckets * 2);
+        let places: Vec<Place> = (0..5000u32)
+            .map(|key| index.place(&key.to_be_bytes()))
+            .collect();
+        for (number, place) in (0..).zip(&places) {
+            index.insert(*place, Word::new(*place, Location(number)));
         }
+        for capacity in [5000, 50_000, 1] {
+            index.rebuild(0, capacity);
+            for (number, place) in (0..).zip(&places) {
+                let is_it = |location| location == Location(number);
+                assert!(index.find(*place, is_it).is_some());
+            }
+        }
+        for (number, place) in (0..).zip(&places) {
+            assert!(index.remove(*place, Location(number)).is_some());
+        }
+        assert_eq!(index.table(0).len, 0);
     }
 
     #[test]

@@ -4,9 +4,7 @@
 //! take `&self` and are atomic. Gets of one shard run side by side; its writers take turns.
 //!
 //! Memory: everything stored, its order and its index are charged, by an upper bound of what they
-//! take, against the limit. Each shard has an equal share of it. Above it the oldest items go: those
-//! whose value was written longest ago. Only an item that is being stored, and is therefore in
-//! memory already, may be on top of the limit while its predecessors go.
+//! take, against the limit. Each shard has an equal share of it.
 //!
 //! ```
 //! use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, StoreOutcome, Time};
@@ -16,6 +14,7 @@
 //!     item_len_max: 1 << 20,
 //!     shard_count: None,
 //!     cas_start: 0,
+//!     evict: true,
 //! });
 //! let item = NewItem {
 //!     client_flags: 0,
@@ -30,20 +29,26 @@
 //! ```
 
 mod budget;
+mod check;
 mod config;
+mod evict;
 mod expire;
+mod ghost;
 mod index;
 mod item;
+mod log;
 mod number;
 mod outcome;
+mod record;
 mod shard;
+mod space;
 mod stats;
+mod sweep;
 mod time;
 mod turn;
 mod write;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use config::Config;
 pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, NewItem, NewValue, ValueRef};
@@ -51,14 +56,12 @@ pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use stats::Snapshot;
 pub use time::{Expiry, Time};
 
-use expire::{Flush, View};
-use index::Index;
-use shard::Writer;
-use stats::count;
+use expire::{PendingFlush, death};
+use index::{Index, Place};
+use log::Found;
+use shard::Shard;
+use stats::{Counters, count};
 use turn::Turn;
-
-/// Items that a sweep looks at before it lets other writers of the shard in.
-const SWEEP_ITEMS_PER_TURN: usize = 64;
 
 /// A fixed amount of memory full of items.
 ///
@@ -67,45 +70,61 @@ const SWEEP_ITEMS_PER_TURN: usize = 64;
 #[derive(Debug)]
 pub struct Store {
     index: Index,
-    flush: Flush,
-    writers: Box<[Mutex<Writer>]>,
+    shards: Box<[Shard]>,
+    pending_flush: PendingFlush,
     sweep_shard: AtomicUsize,
     memory_limit_bytes: AtomicU64,
     item_len_max: u64,
+    evict: bool,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(config: &Config) -> Self {
         let shard_count = config.shards();
-        let index = Index::new(shard_count);
         let cas_step = count(shard_count);
         // The same start for all shards, and each its own numbers from there on.
         let cas_start = (config.cas_start.min(1 << 63) / cas_step + 1) * cas_step;
-        let writers = (0..shard_count)
-            .map(|shard| Writer::new(&index, shard, cas_start + count(shard), cas_step))
-            .map(Mutex::new)
+        let budget = config.memory_limit_bytes / cas_step;
+        let shards = (0..shard_count)
+            .map(|number| Shard::new(budget, cas_start + count(number), cas_step))
             .collect();
         let store = Self {
-            index,
-            flush: Flush::new(shard_count),
-            writers,
+            index: Index::new(shard_count),
+            shards,
+            pending_flush: PendingFlush::new(),
             sweep_shard: AtomicUsize::new(0),
-            memory_limit_bytes: AtomicU64::new(0),
+            memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
             item_len_max: config.item_len_max,
+            evict: config.evict,
         };
-        store.set_memory_limit(config.memory_limit_bytes);
+        for number in 0..shard_count {
+            if let Some(mut turn) = store.turn(number, Time::default()) {
+                turn.resize_table(1);
+            }
+        }
         store
     }
 
-    /// Shows the live item with the key to `visit` and marks it as fetched.
+    /// Shows the live item with the key to `visit` and marks it as used.
     ///
-    /// `visit` runs under the shard's read lock: it should be short and must not call the store.
+    /// `visit` runs under the shard's read locks: it should be short and must not call the store.
     pub fn get<R>(&self, key: &[u8], now: Time, visit: impl FnOnce(Hit<'_>) -> R) -> Lookup<R> {
-        self.view(now).look(self.index.place(key), key, |item| {
-            item.mark_fetched();
-            visit(item.hit())
-        })
+        self.pending_flush.fire(&self.shards, now);
+        let place = self.index.place(key);
+        let Some(shard) = self.shards.get(place.shard) else {
+            return Lookup::Miss(Miss::Absent);
+        };
+        let mark = shard.mark();
+        let log = shard.log();
+        let find = |location| log.find(location).filter(|found| found.record.key == key);
+        let looked = self.index.use_item(place, find, |_, found| {
+            match death(mark, &found.record, now) {
+                Some(miss) => (Lookup::Miss(miss), false),
+                None => (Lookup::Hit(visit(hit(found))), true),
+            }
+        });
+        looked.unwrap_or(Lookup::Miss(Miss::Absent))
     }
 
     /// The same, after giving the item a new expiry. The cas unique stays.
@@ -116,12 +135,19 @@ impl Store {
         now: Time,
         visit: impl FnOnce(Hit<'_>) -> R,
     ) -> Lookup<R> {
-        // A writer's turn, so that no append in between stores the item with the old expiry.
-        self.turn(key, now).look(|item| {
-            item.touch(expiry);
-            item.mark_fetched();
-            visit(item.hit())
-        })
+        let Some((place, mut turn)) = self.turn_for(key, now) else {
+            return Lookup::Miss(Miss::Absent);
+        };
+        if let Some(miss) = turn.touch(place, key, expiry) {
+            return Lookup::Miss(miss);
+        }
+        let log = turn.shard.log();
+        let find = |location| log.find(location).filter(|found| found.record.key == key);
+        // Shown even if it is dead by now: this is what it was touched for.
+        let looked = self
+            .index
+            .use_item(place, find, |_, found| (visit(hit(found)), true));
+        looked.map_or(Lookup::Miss(Miss::Absent), Lookup::Hit)
     }
 
     /// Gives the live item a new expiry; returns whether there was one. The cas unique stays.
@@ -137,7 +163,7 @@ impl Store {
     /// If it is `TooLarge` or there is `NoMemory` for it, the item that has the key is removed: its
     /// value is out of date. The other operations leave it.
     pub fn set(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        let outcome = self.store_unless(key, item, now, |_| None);
+        let outcome = self.store_unless(key, item, now, |_, _| None);
         if matches!(outcome, StoreOutcome::TooLarge | StoreOutcome::NoMemory) {
             self.delete(key, now);
         }
@@ -146,25 +172,30 @@ impl Store {
 
     /// Stores the item unless a live one has the key: `NotStored`.
     pub fn add(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        let refuse = |live: &Turn<'_>| live.live_cas().map(|_| StoreOutcome::NotStored);
-        self.store_unless(key, item, now, refuse)
+        self.store_unless(key, item, now, |turn, place| {
+            turn.live_cas(place, key).map(|_| StoreOutcome::NotStored)
+        })
     }
 
     /// Stores the item if a live one has the key, else `NotStored`.
     pub fn replace(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        self.store_unless(key, item, now, |turn| match turn.live_cas() {
-            Some(_) => None,
-            None => Some(StoreOutcome::NotStored),
+        self.store_unless(key, item, now, |turn, place| {
+            match turn.live_cas(place, key) {
+                Some(_) => None,
+                None => Some(StoreOutcome::NotStored),
+            }
         })
     }
 
     /// Stores the item if the live one with the key has this cas unique; else `Exists`, or
     /// `NotFound` if there is none.
     pub fn cas(&self, key: &[u8], item: NewItem<'_>, unique: u64, now: Time) -> StoreOutcome {
-        self.store_unless(key, item, now, |turn| match turn.live_cas() {
-            Some(cas) if cas == unique => None,
-            Some(_) => Some(StoreOutcome::Exists),
-            None => Some(StoreOutcome::NotFound),
+        self.store_unless(key, item, now, |turn, place| {
+            match turn.live_cas(place, key) {
+                Some(cas) if cas == unique => None,
+                Some(_) => Some(StoreOutcome::Exists),
+                None => Some(StoreOutcome::NotFound),
+            }
         })
     }
 
@@ -192,50 +223,28 @@ impl Store {
 
     /// Removes the item with the key; returns whether it was alive.
     pub fn delete(&self, key: &[u8], now: Time) -> bool {
-        self.turn(key, now).remove()
+        let turn = self.turn_for(key, now);
+        turn.is_some_and(|(place, mut turn)| turn.remove(place, key))
     }
 
     /// Kills everything stored before `at`, when `at` comes; if it has come, exactly what was stored
     /// before this call. There is one pending flush: a new one replaces it, but what it has killed
     /// by `now` stays dead. It costs the same however much is stored: sweeps take the memory back.
     pub fn flush(&self, at: Time, now: Time) {
-        if at > now {
-            self.flush.schedule(Some(at), now);
-            return;
-        }
-        self.flush.schedule(None, now);
-        for shard in 0..self.writers.len() {
-            let writer = self.writer(shard);
-            self.flush.mark(shard, writer.last_cas());
-        }
+        self.pending_flush.fire(&self.shards, now);
+        self.pending_flush
+            .schedule(&self.shards, (at > now).then_some(at));
     }
 
-    /// Looks at up to `item_budget` items, from where the last sweep ended, at most to the end of each
-    /// shard, and removes the dead ones. Returns how many it removed.
-    pub fn sweep(&self, now: Time, item_budget: usize) -> usize {
-        let (mut looked_at, mut removed, mut rounds_done) = (0, 0, 0);
-        while looked_at < item_budget && rounds_done < self.writers.len() {
-            let shard = self.sweep_shard.load(Ordering::Relaxed) % self.writers.len();
-            let items = (item_budget - looked_at).min(SWEEP_ITEMS_PER_TURN);
-            let swept = self.writer(shard).sweep(self.view(now), items);
-            looked_at += swept.looked_at;
-            removed += swept.removed;
-            if swept.is_round_done {
-                rounds_done += 1;
-                self.sweep_shard.store(shard + 1, Ordering::Relaxed);
-            }
-        }
-        removed
-    }
-
-    /// Changes the memory limit. A lower one evicts at once; the number of shards stays.
-    pub fn set_memory_limit(&self, bytes: u64) {
+    /// Changes the memory limit. A lower one evicts at once, one shard after the other; the number of
+    /// shards stays.
+    pub fn set_memory_limit(&self, bytes: u64, now: Time) {
         self.memory_limit_bytes.store(bytes, Ordering::Relaxed);
-        let budget = bytes / count(self.writers.len());
-        // Nothing has expired at the start of the process: what must go here counts as evicted.
-        let view = self.view(Time::default());
-        for shard in 0..self.writers.len() {
-            self.writer(shard).set_budget(view, budget);
+        let budget = bytes / count(self.shards.len());
+        for number in 0..self.shards.len() {
+            if let Some(mut turn) = self.turn(number, now) {
+                turn.set_budget(budget);
+            }
         }
     }
 
@@ -253,48 +262,46 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
             limit_bytes: self.memory_limit_bytes.load(Ordering::Relaxed),
-            shard_count: count(self.writers.len()),
+            shard_count: count(self.shards.len()),
             ..Snapshot::default()
         };
-        for shard in 0..self.writers.len() {
-            self.writer(shard).add_to(&self.index, &mut snapshot);
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.writer().add_to(number, &self.index, &mut snapshot);
         }
         snapshot
     }
 
     /// Sets the counters to 0; the gauges (`curr_items`, `bytes`, `table_*`, limits) stay.
     pub fn reset_counters(&self) {
-        for shard in 0..self.writers.len() {
-            self.writer(shard).reset_counters();
+        for shard in &self.shards {
+            shard.writer().counters = Counters::default();
         }
     }
 
-    fn view(&self, now: Time) -> View<'_> {
-        View {
+    fn turn(&self, number: usize, now: Time) -> Option<Turn<'_>> {
+        let shard = self.shards.get(number)?;
+        Some(Turn {
             index: &self.index,
-            flush: &self.flush,
+            shard,
+            number,
             now,
-        }
+            evict: self.evict,
+            writer: shard.writer(),
+        })
     }
 
-    fn turn<'a>(&'a self, key: &'a [u8], now: Time) -> Turn<'a> {
+    fn turn_for(&self, key: &[u8], now: Time) -> Option<(Place, Turn<'_>)> {
+        self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
-        Turn {
-            view: self.view(now),
-            place,
-            key,
-            writer: self.writer(place.shard),
-        }
+        Some((place, self.turn(place.shard, now)?))
     }
+}
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "index and writers have as many shards"
-    )]
-    fn writer(&self, shard: usize) -> MutexGuard<'_, Writer> {
-        // A panic in a visitor must not take the shard away: writers hold no half-done change then.
-        self.writers[shard]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+fn hit(Found { record, shared }: Found<'_>) -> Hit<'_> {
+    Hit {
+        client_flags: record.client_flags,
+        cas: record.cas,
+        expiry: record.expiry,
+        value: shared.map_or(ValueRef::Inline(record.value), ValueRef::Shared),
     }
 }

@@ -1,230 +1,206 @@
-//! What the writers of a shard share: the order of its items, what they are charged, its counters.
-//!
-//! An item is known here by its cas unique: the numbers grow, so the lowest is the oldest item, and
-//! a stale one can never be mistaken for its successor. Readers take no part in any of this.
+//! One shard: its log, and what its writers share: the queues, the budget, the counters.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::budget::{TABLE_CHARGE_MIN, charge, table_charge};
-use crate::expire::View;
+use crate::ghost::Ghost;
 use crate::index::{Index, Place};
-use crate::item::Item;
+use crate::log::Log;
 use crate::stats::{Counters, Snapshot, count};
 
-/// The state of one shard that its mutex guards. Lock order: this, then the shard of the index.
+/// A segment is a 64th of a small shard, and 64 KiB from 8 MiB up: small enough that evicting one is
+/// no pause, large enough that a record at its end wastes little.
+const SEGMENTS_PER_SHARD: u64 = 64;
+const SEGMENT_LEN_MIN: u64 = 4 << 10;
+const SEGMENT_LEN_MAX: u64 = 64 << 10;
+
+/// Values from a quarter of a segment up live outside.
+const LARGE_PER_SEGMENT: usize = 4;
+
+/// The ghost may take so much of the budget: four bytes for each 512.
+const BUDGET_PER_GHOST_SLOT: u64 = 512;
+
+/// One part of the store.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    shard: usize,
-    /// The hash of each stored item's key by its cas unique: from the oldest item to the newest.
-    order: BTreeMap<u64, u64>,
-    last_cas: u64,
-    cas_step: u64,
-    budget: u64,
-    items_charged: u64,
-    table_charged: u64,
-    /// Where the next sweep goes on: the cas unique after the last that was looked at.
-    sweep_from: u64,
-    counters: Counters,
+pub(crate) struct Shard {
+    log: RwLock<Log>,
+    writer: Mutex<Writer>,
+    /// Items up to this cas unique have been flushed.
+    pub(crate) mark: AtomicU64,
 }
 
-/// What a step of a sweep did.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Swept {
-    pub(crate) looked_at: usize,
-    pub(crate) removed: usize,
-    /// Whether it reached the newest item; the next step starts again with the oldest.
-    pub(crate) is_round_done: bool,
+/// What a segment is used for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Segment {
+    /// Bytes written.
+    pub(crate) fill: usize,
+    /// Bytes of records that the index refers to.
+    pub(crate) live: usize,
+    /// It is in one of the queues.
+    pub(crate) used: bool,
+    /// It holds an item that will expire.
+    pub(crate) expires: bool,
+    /// The flush mark at the last sweep.
+    pub(crate) swept_mark: u64,
+    /// The last cas unique before its first record.
+    pub(crate) stamp: u64,
+}
+
+/// A large value's place in its queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) place: Option<Place>,
+    pub(crate) charge: u64,
+    pub(crate) stamp: u64,
+}
+
+/// One of the two queues of S3-FIFO: segments and large values, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// The last one is open: records are added there.
+    pub(crate) segments: VecDeque<u32>,
+    /// Slots with their stamps; one whose stamp has changed is no longer there.
+    pub(crate) large: VecDeque<(u32, u64)>,
+    pub(crate) large_bytes: u64,
+}
+
+/// The state of a shard that its mutex guards: one writer at a time. Readers take no part in it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) last_cas: u64,
+    cas_step: u64,
+    pub(crate) budget: u64,
+    pub(crate) segment_len: usize,
+    pub(crate) segments: Vec<Segment>,
+    /// Segments that have memory and nothing in it.
+    pub(crate) free: Vec<u32>,
+    /// Segments that have no memory.
+    pub(crate) empty: Vec<u32>,
+    pub(crate) small: Queue,
+    pub(crate) main: Queue,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) free_slots: Vec<u32>,
+    pub(crate) table_bytes: u64,
+    pub(crate) ghost: Ghost,
+    pub(crate) sweep_from: usize,
+    /// A segment is copied here to be looked through without a lock.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) counters: Counters,
+}
+
+impl Shard {
+    /// An empty shard. Its cas uniques are above `last_cas` and `cas_step` apart.
+    pub(crate) fn new(budget: u64, last_cas: u64, cas_step: u64) -> Self {
+        let wanted = (budget / SEGMENTS_PER_SHARD).max(1);
+        let segment_len = (1 << wanted.ilog2()).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX);
+        let ghost_slots = (budget / BUDGET_PER_GHOST_SLOT)
+            .checked_ilog2()
+            .map_or(0, |log| 1 << log);
+        let segment_len = usize::try_from(segment_len).unwrap_or(usize::MAX);
+        let writer = Writer {
+            last_cas,
+            cas_step,
+            budget,
+            segment_len,
+            segments: Vec::new(),
+            free: Vec::new(),
+            empty: Vec::new(),
+            small: Queue::default(),
+            main: Queue::default(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            table_bytes: 0,
+            ghost: Ghost::new(ghost_slots),
+            sweep_from: 0,
+            scratch: Vec::new(),
+            counters: Counters::default(),
+        };
+        Self {
+            log: RwLock::new(Log::new(segment_len)),
+            writer: Mutex::new(writer),
+            mark: AtomicU64::new(0),
+        }
+    }
+
+    /// Nobody writes to the log meanwhile. Taken before the index, never after it.
+    pub(crate) fn log(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only by who has the writer, and never together with the index.
+    pub(crate) fn log_mut(&self) -> RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one turn at writing.
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A panic in a visitor must not take the shard away: writers hold no half-done change then.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Acquire)
+    }
 }
 
 impl Writer {
-    /// The writer of an empty shard. Its cas uniques are above `last_cas` and `cas_step` apart.
-    pub(crate) fn new(index: &Index, shard: usize, last_cas: u64, cas_step: u64) -> Self {
-        let mut writer = Self {
-            shard,
-            order: BTreeMap::new(),
-            last_cas,
-            cas_step,
-            budget: 0,
-            items_charged: 0,
-            table_charged: 0,
-            sweep_from: 0,
-            counters: Counters::default(),
-        };
-        writer.resize_table(index, 1);
-        writer
-    }
-
-    pub(crate) fn last_cas(&self) -> u64 {
-        self.last_cas
-    }
-
-    /// Whether an item could be stored if it were alone.
-    pub(crate) fn has_room_for(&self, key_len: usize, value_len: usize) -> bool {
-        charge(key_len, value_len).saturating_add(TABLE_CHARGE_MIN) <= self.budget
-    }
-
-    /// Stores the item in place of the one that has its key, evicts what must go for it, and
-    /// returns its cas unique. [`Self::has_room_for`] was asked before.
-    pub(crate) fn put(&mut self, view: View<'_>, place: Place, mut item: Box<Item>) -> u64 {
+    pub(crate) fn next_cas(&mut self) -> u64 {
         self.last_cas += self.cas_step;
-        item.set_cas(self.last_cas);
-        self.items_charged += charge_of(&item);
-        self.order.insert(self.last_cas, place.hash);
-        // The newest is in before the oldest go: no reader may miss a key that is being rewritten.
-        if let Some(old) = view.index.replace(place, item) {
-            self.forget(&old);
-            self.count_if_dead(view, &old);
-        }
-        self.make_table_room(view.index);
-        self.evict_to_budget(view);
         self.last_cas
     }
 
-    /// Counts an item that `put` stored because a client asked to.
-    pub(crate) fn count_stored(&mut self) {
-        self.counters.total_items += 1;
+    /// [`LARGE_VALUE_LEN_MIN`](crate::LARGE_VALUE_LEN_MIN), or less in a very small shard.
+    pub(crate) const fn large_len_min(&self) -> usize {
+        self.segment_len / LARGE_PER_SEGMENT
     }
 
-    /// Removes the item with the key, dead or alive; returns whether it was alive.
-    pub(crate) fn remove(&mut self, view: View<'_>, place: Place, key: &[u8]) -> bool {
-        let Some(item) = view.index.take(place, key) else {
-            return false;
-        };
-        self.forget(&item);
-        !self.count_if_dead(view, &item)
-    }
-
-    /// Changes the shard's share of the memory limit and evicts what is above it.
-    pub(crate) fn set_budget(&mut self, view: View<'_>, budget: u64) {
-        self.budget = budget;
-        self.evict_to_budget(view);
-    }
-
-    /// Removes the dead among the next items, at most `item_budget`, from where the last sweep ended.
-    pub(crate) fn sweep(&mut self, view: View<'_>, item_budget: usize) -> Swept {
-        let next: Vec<_> = self
-            .order
-            .range(self.sweep_from..)
-            .take(item_budget)
-            .map(|(&cas, &hash)| (cas, hash))
-            .collect();
-        let is_round_done = next.len() < item_budget;
-        self.sweep_from = match next.last() {
-            Some((cas, _)) if !is_round_done => cas + 1,
-            _ => 0,
-        };
-        let removed = next
-            .iter()
-            .filter(|&&(cas, hash)| self.remove_if_dead(view, cas, hash))
-            .count();
-        self.counters.sweep_items_checked += count(next.len());
-        self.counters.sweep_reclaimed += count(removed);
-        self.drop_table_room(view.index);
-        Swept {
-            looked_at: next.len(),
-            removed,
-            is_round_done,
+    pub(crate) fn queue(&mut self, is_main: bool) -> &mut Queue {
+        if is_main {
+            &mut self.main
+        } else {
+            &mut self.small
         }
     }
 
-    pub(crate) fn reset_counters(&mut self) {
-        self.counters = Counters::default();
+    fn allocated(&self) -> usize {
+        self.segments.len() - self.empty.len()
     }
 
-    pub(crate) fn add_to(&self, index: &Index, snapshot: &mut Snapshot) {
-        let table = index.table(self.shard);
-        snapshot.curr_items += count(self.order.len());
-        snapshot.bytes += self.charged();
+    /// Bytes charged against the budget.
+    pub(crate) fn charged(&self) -> u64 {
+        count(self.allocated() * self.segment_len) + self.fixed() + self.large_bytes()
+    }
+
+    pub(crate) fn large_bytes(&self) -> u64 {
+        self.small.large_bytes + self.main.large_bytes
+    }
+
+    /// What is charged even when nothing is stored.
+    pub(crate) fn fixed(&self) -> u64 {
+        // The scratch buffer is as long as a segment.
+        let books = self.segment_len + self.segments.len() * size_of::<Segment>();
+        self.table_bytes + self.ghost.bytes() + count(books)
+    }
+
+    /// Segments that could be opened, free ones and those that the budget still allows.
+    pub(crate) fn available(&self) -> usize {
+        let unspent = self.budget.saturating_sub(self.charged()) / count(self.segment_len);
+        self.free.len() + usize::try_from(unspent).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(number as usize)
+    }
+
+    pub(crate) fn add_to(&self, number: usize, index: &Index, snapshot: &mut Snapshot) {
+        let table = index.table(number);
+        snapshot.curr_items += count(table.len);
+        let live: usize = self.segments.iter().map(|segment| segment.live).sum();
+        snapshot.bytes += count(live) + self.large_bytes();
+        snapshot.charged_bytes += self.charged();
         snapshot.table_buckets += count(table.buckets);
         snapshot.table_bytes += table.bytes;
         self.counters.add_to(snapshot);
     }
-
-    fn charged(&self) -> u64 {
-        self.items_charged + self.table_charged
-    }
-
-    fn evict_to_budget(&mut self, view: View<'_>) {
-        while self.charged() > self.budget {
-            let Some((cas, hash)) = self.order.pop_first() else {
-                return;
-            };
-            let place = self.place(hash);
-            if let Some(item) = view.index.take_cas(place, cas) {
-                self.forget(&item);
-                if !self.count_if_dead(view, &item) {
-                    self.counters.evictions += 1;
-                    self.counters.evicted_unfetched += u64::from(!item.is_fetched());
-                }
-            }
-            self.drop_table_room(view.index);
-        }
-    }
-
-    fn remove_if_dead(&mut self, view: View<'_>, cas: u64, hash: u64) -> bool {
-        let place = self.place(hash);
-        let is_dead = |item: &Item| view.death(place.shard, item).is_some();
-        if !view.index.read_cas(place, cas, is_dead).unwrap_or_default() {
-            return false;
-        }
-        if let Some(item) = view.index.take_cas(place, cas) {
-            self.forget(&item);
-            self.count_if_dead(view, &item);
-        }
-        true
-    }
-
-    /// Takes an item that has left the index off the books.
-    fn forget(&mut self, item: &Item) {
-        self.order.remove(&item.cas());
-        self.items_charged -= charge_of(item);
-    }
-
-    fn count_if_dead(&mut self, view: View<'_>, item: &Item) -> bool {
-        let is_dead = view.death(self.shard, item).is_some();
-        if is_dead {
-            self.counters.reclaimed += 1;
-            self.counters.expired_unfetched += u64::from(!item.is_fetched());
-        }
-        is_dead
-    }
-
-    /// Makes sure that the table can take one more item without growing by itself.
-    fn make_table_room(&mut self, index: &Index) {
-        let table = index.table(self.shard);
-        if table.room > 0 {
-            return;
-        }
-        let capacity = table.capacity();
-        // With an eighth of it free again, a rebuild costs each new item no more than 8 moves.
-        if table.len <= capacity - capacity / 8 {
-            self.resize_table(index, capacity);
-        } else {
-            self.resize_table(index, capacity + 1);
-        }
-    }
-
-    /// Makes the table smaller when it is nearly empty.
-    fn drop_table_room(&mut self, index: &Index) {
-        let table = index.table(self.shard);
-        if table.len < table.capacity() / 8 {
-            self.resize_table(index, table.len * 2);
-        }
-    }
-
-    fn resize_table(&mut self, index: &Index, capacity: usize) {
-        index.rebuild(self.shard, capacity.max(1));
-        self.table_charged = table_charge(index.table(self.shard).bytes);
-    }
-
-    fn place(&self, hash: u64) -> Place {
-        Place {
-            shard: self.shard,
-            hash,
-        }
-    }
-}
-
-fn charge_of(item: &Item) -> u64 {
-    charge(item.key().len(), item.value().as_slice().len())
 }

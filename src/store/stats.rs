@@ -10,8 +10,10 @@ pub struct Snapshot {
     pub curr_items: u64,
     /// Items stored so far by `set`, `add`, `replace`, `cas`, `append` and `prepend`.
     pub total_items: u64,
-    /// Bytes charged against the limit: items, their order and their index.
+    /// Bytes that items take, dead ones that are not yet removed included.
     pub bytes: u64,
+    /// Bytes charged against the limit: what holds the items, free or not, and their index.
+    pub charged_bytes: u64,
     /// The memory limit in bytes.
     pub limit_bytes: u64,
     /// Live items removed to stay within the limit.

@@ -1,53 +1,294 @@
 //! A writer's turn at a shard: what it does until the end of the turn happens at once.
 
+use bytes::Bytes;
 use std::sync::MutexGuard;
 
-use crate::expire::View;
-use crate::index::Place;
-use crate::item::Item;
-use crate::outcome::Lookup;
-use crate::shard::Writer;
+use crate::budget::large_charge;
+use crate::expire::death;
+use crate::index::{Index, Place, Word};
+use crate::item::NewValue;
+use crate::log::{Found, Large, Location};
+use crate::outcome::{Lookup, Miss};
+use crate::record::Record;
+use crate::shard::{Shard, Writer};
+use crate::time::{Expiry, Time};
 
-/// Holds the shard of one key against other writers.
+/// The table of a shard that holds one item, with room to spare.
+const TABLE_LEN_MIN: u64 = 1024;
+
+/// Holds a shard against other writers.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
-    pub(crate) view: View<'a>,
-    pub(crate) place: Place,
-    pub(crate) key: &'a [u8],
+    pub(crate) index: &'a Index,
+    pub(crate) shard: &'a Shard,
+    pub(crate) number: usize,
+    pub(crate) now: Time,
+    pub(crate) evict: bool,
     pub(crate) writer: MutexGuard<'a, Writer>,
 }
 
+/// An item that shall be stored, with a new cas unique unless it keeps one.
+#[derive(Debug)]
+pub(crate) struct Put<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) client_flags: u32,
+    pub(crate) expiry: Expiry,
+    /// Leave room for an expiry even if there is none.
+    pub(crate) has_expiry: bool,
+    pub(crate) value: NewValue<'a>,
+    pub(crate) fetched: bool,
+    pub(crate) cas: Option<u64>,
+}
+
+/// The item that a key has, dead or alive.
+#[derive(Clone, Copy, Debug)]
+struct Old {
+    word: Word,
+    record_len: usize,
+    is_dead: bool,
+}
+
 impl Turn<'_> {
-    /// Shows the live item to `visit`.
-    pub(crate) fn look<R>(&self, visit: impl FnOnce(&Item) -> R) -> Lookup<R> {
-        self.view.look(self.place, self.key, visit)
+    /// Shows the item with the key to `visit`, dead or alive.
+    fn find<R>(
+        &self,
+        place: Place,
+        key: &[u8],
+        visit: impl FnOnce(Word, Found<'_>) -> R,
+    ) -> Option<R> {
+        let log = self.shard.log();
+        let has_key = |location| {
+            log.find(location)
+                .is_some_and(|found| found.record.key == key)
+        };
+        let word = self.index.find(place, has_key)?;
+        Some(visit(word, log.find(word.location())?))
+    }
+
+    /// Shows the live item with the key to `visit`.
+    pub(crate) fn look<R>(
+        &self,
+        place: Place,
+        key: &[u8],
+        visit: impl FnOnce(Word, Found<'_>) -> R,
+    ) -> Lookup<R> {
+        let mark = self.shard.mark();
+        let looked = self.find(place, key, |word, found| {
+            match death(mark, &found.record, self.now) {
+                Some(miss) => Lookup::Miss(miss),
+                None => Lookup::Hit(visit(word, found)),
+            }
+        });
+        looked.unwrap_or(Lookup::Miss(Miss::Absent))
     }
 
     /// The cas unique of the live item.
-    pub(crate) fn live_cas(&self) -> Option<u64> {
-        match self.look(Item::cas) {
+    pub(crate) fn live_cas(&self, place: Place, key: &[u8]) -> Option<u64> {
+        match self.look(place, key, |_, found| found.record.cas) {
             Lookup::Hit(cas) => Some(cas),
             Lookup::Miss(_) => None,
         }
     }
 
-    pub(crate) fn has_room_for(&self, value_len: usize) -> bool {
-        self.writer.has_room_for(self.key.len(), value_len)
+    fn old(&self, place: Place, key: &[u8]) -> Option<Old> {
+        let mark = self.shard.mark();
+        self.find(place, key, |word, Found { record, shared }| Old {
+            word,
+            record_len: if shared.is_none() { record.len() } else { 0 },
+            is_dead: death(mark, &record, self.now).is_some(),
+        })
     }
 
-    /// Stores the item, which has the turn's key, and returns its cas unique.
-    pub(crate) fn put(&mut self, item: Box<Item>) -> u64 {
-        self.writer.put(self.view, self.place, item)
+    /// Whether the item could be stored if it were alone.
+    pub(crate) fn has_room_for(&self, key_len: usize, value_len: usize) -> bool {
+        let writer = &self.writer;
+        let needed = if self.is_large(value_len) {
+            large_charge(key_len, value_len)
+        } else {
+            0
+        };
+        // One segment to write to and one to evict with.
+        let segments = 2 * writer.segment_len as u64;
+        // The table shrinks when everything else goes.
+        let fixed = writer.fixed() - writer.table_bytes + TABLE_LEN_MIN;
+        fixed.saturating_add(needed).saturating_add(segments) <= writer.budget
     }
 
-    /// The same for an item that a client stores, as opposed to one whose number changed.
-    pub(crate) fn put_counted(&mut self, item: Box<Item>) -> u64 {
-        self.writer.count_stored();
-        self.put(item)
+    fn is_large(&self, value_len: usize) -> bool {
+        value_len >= self.writer.large_len_min()
     }
 
-    /// Removes the item, dead or alive; returns whether it was alive.
-    pub(crate) fn remove(&mut self) -> bool {
-        self.writer.remove(self.view, self.place, self.key)
+    /// Stores the item and returns its cas unique; `None` if there is no room.
+    pub(crate) fn put(&mut self, place: Place, put: Put<'_>) -> Option<u64> {
+        let old = self.old(place, put.key);
+        let cas = put.cas.unwrap_or_else(|| self.writer.next_cas());
+        let value = put.value.as_slice();
+        if self.is_large(value.len()) {
+            return self.put_large(place, put, old, cas);
+        }
+        let record = Record {
+            cas,
+            expiry: put.expiry,
+            has_expiry: put.has_expiry,
+            client_flags: put.client_flags,
+            key: put.key,
+            value,
+        };
+        if let Some(old) = old
+            && old.record_len == record.len()
+        {
+            self.overwrite(place, old, &record, put.fetched);
+            return Some(cas);
+        }
+        let is_main = self.queue_for(place, old)?;
+        let location = self.reserve(is_main, record.len())?;
+        self.shard.log_mut().write(location, &record);
+        self.note_expiry(location, record.has_expiry);
+        let word = Word::new(place, location)
+            .main(is_main)
+            .fetched(put.fetched);
+        self.publish(place, put.key, word);
+        Some(cas)
+    }
+
+    /// Writes a record over the one that has its key and its length.
+    fn overwrite(&mut self, place: Place, old: Old, record: &Record<'_>, fetched: bool) {
+        let location = old.word.location();
+        self.shard.log_mut().write(location, record);
+        self.index
+            .update(place, location, |word| word.fetched(fetched));
+        self.note_expiry(location, record.has_expiry);
+        self.count_dead(old.word, old.is_dead);
+    }
+
+    fn put_large(&mut self, place: Place, put: Put<'_>, old: Option<Old>, cas: u64) -> Option<u64> {
+        let charge = large_charge(put.key.len(), put.value.len());
+        let is_main = self.queue_for(place, old)?;
+        self.reserve_large(charge)?;
+        let slot = self.add_slot(place, is_main, charge);
+        let large = Large {
+            cas,
+            expiry: put.expiry,
+            client_flags: put.client_flags,
+            key: put.key.into(),
+            value: match put.value {
+                NewValue::Owned(value) => value,
+                NewValue::Copied(value) => Bytes::copy_from_slice(value),
+            },
+        };
+        self.shard.log_mut().put_large(slot, large);
+        let word = Word::new(place, Location::large(slot))
+            .main(is_main)
+            .fetched(put.fetched);
+        self.publish(place, put.key, word);
+        Some(cas)
+    }
+
+    /// The queue of a new item: main if it was evicted not long ago. One that is rewritten stays where
+    /// it is. Makes room in the table for a new one.
+    fn queue_for(&mut self, place: Place, old: Option<Old>) -> Option<bool> {
+        if let Some(old) = old {
+            return Some(old.word.is_main());
+        }
+        self.make_table_room();
+        if self.writer.budget < self.writer.fixed() {
+            return None;
+        }
+        Some(self.writer.ghost.take(place.hash))
+    }
+
+    /// Lets the index refer to an item that has been written, instead of to its predecessor.
+    fn publish(&mut self, place: Place, key: &[u8], word: Word) {
+        // Asked again: what made room may have moved or evicted the predecessor.
+        match self.old(place, key) {
+            Some(old) => {
+                let successor = |old: Word| word.with_frequency(old.frequency());
+                self.index.update(place, old.word.location(), successor);
+                self.kill(old.word, old.record_len);
+                self.count_dead(old.word, old.is_dead);
+            }
+            None => self.index.insert(place, word),
+        }
+    }
+
+    /// Removes the item with the key, dead or alive; returns whether it was alive.
+    pub(crate) fn remove(&mut self, place: Place, key: &[u8]) -> bool {
+        let Some(old) = self.old(place, key) else {
+            return false;
+        };
+        self.index.remove(place, old.word.location());
+        self.kill(old.word, old.record_len);
+        self.count_dead(old.word, old.is_dead);
+        self.drop_table_room();
+        !old.is_dead
+    }
+
+    /// Gives the live item another expiry, and marks it as used; returns whether there is one.
+    pub(crate) fn touch(&mut self, place: Place, key: &[u8], expiry: Expiry) -> Option<Miss> {
+        let copy = |word: Word, Found { record, .. }: Found<'_>| {
+            let in_place = record.has_expiry || expiry == Expiry::Never;
+            let copied = if in_place {
+                Vec::new()
+            } else {
+                record.value.to_vec()
+            };
+            (
+                word,
+                record.has_expiry,
+                in_place,
+                record.cas,
+                record.client_flags,
+                copied,
+            )
+        };
+        let (word, has_expiry, in_place, cas, client_flags, value) =
+            match self.look(place, key, copy) {
+                Lookup::Hit(seen) => seen,
+                Lookup::Miss(miss) => return Some(miss),
+            };
+        if !in_place {
+            let put = Put {
+                key,
+                client_flags,
+                expiry,
+                has_expiry: true,
+                value: NewValue::Copied(&value),
+                fetched: true,
+                cas: Some(cas),
+            };
+            // Without room it keeps the expiry that it has.
+            let _ = self.put(place, put);
+        } else if has_expiry {
+            self.shard
+                .log_mut()
+                .overwrite_expiry(word.location(), expiry);
+        }
+        None
+    }
+
+    fn note_expiry(&mut self, location: Location, expires: bool) {
+        let segment = self.shard.log().segment_of(location);
+        if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
+            segment.expires |= expires;
+        }
+    }
+
+    /// Takes an item that the index no longer refers to off the books.
+    pub(crate) fn kill(&mut self, word: Word, record_len: usize) {
+        if let Some(slot) = word.location().slot() {
+            self.free_slot(slot, word.is_main());
+            return;
+        }
+        let segment = self.shard.log().segment_of(word.location());
+        if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
+            segment.live -= record_len;
+        }
+    }
+
+    pub(crate) fn count_dead(&mut self, word: Word, is_dead: bool) {
+        if is_dead {
+            self.writer.counters.reclaimed += 1;
+            self.writer.counters.expired_unfetched += u64::from(!word.is_fetched());
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! How items are written: what the storing operations have in common, each in one turn.
 
 use crate::Store;
-use crate::item::{Item, NewItem};
+use crate::index::Place;
+use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
-use crate::time::Time;
-use crate::turn::Turn;
+use crate::time::{Expiry, Time};
+use crate::turn::{Put, Turn};
 
 impl Store {
     /// Stores the item unless there is a refusal.
@@ -14,25 +15,36 @@ impl Store {
         key: &[u8],
         new: NewItem<'_>,
         now: Time,
-        refusal: impl FnOnce(&Turn<'_>) -> Option<StoreOutcome>,
+        refusal: impl FnOnce(&Turn<'_>, Place) -> Option<StoreOutcome>,
     ) -> StoreOutcome {
         let value_len = new.value.len();
         if !self.fits(key.len(), new.client_flags, value_len) {
             return StoreOutcome::TooLarge;
         }
-        // Made before the turn: nobody waits for the copy.
-        let Some(item) = Item::new(key, new, now) else {
-            return StoreOutcome::TooLarge;
+        let Some((place, mut turn)) = self.turn_for(key, now) else {
+            return StoreOutcome::NoMemory;
         };
-        let mut turn = self.turn(key, now);
-        if !turn.has_room_for(value_len) {
+        if !turn.has_room_for(key.len(), value_len) {
             return StoreOutcome::NoMemory;
         }
-        if let Some(outcome) = refusal(&turn) {
+        if let Some(outcome) = refusal(&turn, place) {
             return outcome;
         }
-        StoreOutcome::Stored {
-            cas: turn.put_counted(item),
+        let put = Put {
+            key,
+            client_flags: new.client_flags,
+            expiry: new.expiry,
+            has_expiry: new.expiry != Expiry::Never,
+            value: new.value,
+            fetched: false,
+            cas: None,
+        };
+        match turn.put(place, put) {
+            Some(cas) => {
+                turn.writer.counters.total_items += 1;
+                StoreOutcome::Stored { cas }
+            }
+            None => StoreOutcome::NoMemory,
         }
     }
 
@@ -44,25 +56,46 @@ impl Store {
         now: Time,
         join: impl FnOnce(&[u8]) -> Vec<u8>,
     ) -> StoreOutcome {
-        let mut turn = self.turn(key, now);
-        let extended = turn.look(|old| {
-            let value = old.value();
-            let value_len = value.as_slice().len().saturating_add(added_len);
-            if !self.fits(key.len(), old.client_flags(), value_len) {
+        let Some((place, mut turn)) = self.turn_for(key, now) else {
+            return StoreOutcome::NotStored;
+        };
+        let extended = turn.look(place, key, |_, found| {
+            let old = found.record;
+            let value_len = old.value.len().saturating_add(added_len);
+            if !self.fits(key.len(), old.client_flags, value_len) {
                 return Err(StoreOutcome::TooLarge);
             }
-            if !turn.has_room_for(value_len) {
+            if !turn.has_room_for(key.len(), value_len) {
                 return Err(StoreOutcome::NoMemory);
             }
-            old.with_value(join(value.as_slice()), now)
-                .ok_or(StoreOutcome::TooLarge)
+            Ok((
+                old.client_flags,
+                old.expiry,
+                old.has_expiry,
+                join(old.value),
+            ))
         });
-        match extended {
-            Lookup::Miss(_) => StoreOutcome::NotStored,
-            Lookup::Hit(Err(outcome)) => outcome,
-            Lookup::Hit(Ok(item)) => StoreOutcome::Stored {
-                cas: turn.put_counted(item),
-            },
+        let (client_flags, expiry, has_expiry, value) = match extended {
+            Lookup::Miss(_) => return StoreOutcome::NotStored,
+            Lookup::Hit(Err(outcome)) => return outcome,
+            Lookup::Hit(Ok(extended)) => extended,
+        };
+        let value = NewValue::Owned(value.into());
+        let put = Put {
+            key,
+            client_flags,
+            expiry,
+            has_expiry,
+            value,
+            fetched: false,
+            cas: None,
+        };
+        match turn.put(place, put) {
+            Some(cas) => {
+                turn.writer.counters.total_items += 1;
+                StoreOutcome::Stored { cas }
+            }
+            None => StoreOutcome::NoMemory,
         }
     }
 
@@ -73,30 +106,46 @@ impl Store {
         now: Time,
         change: impl FnOnce(u64) -> u64,
     ) -> Arithmetic {
-        let mut turn = self.turn(key, now);
-        let changed = turn.look(|old| {
-            let old_value = old.value();
-            let number = number::parse(old_value.as_slice()).ok_or(Arithmetic::NonNumeric)?;
+        let Some((place, mut turn)) = self.turn_for(key, now) else {
+            return Arithmetic::NotFound;
+        };
+        let changed = turn.look(place, key, |word, found| {
+            let old = found.record;
+            let number = number::parse(old.value).ok_or(Arithmetic::NonNumeric)?;
             let number = change(number);
-            let value = number::format(number, old_value.as_slice().len());
-            let value_len = value.len();
-            if !self.fits(key.len(), old.client_flags(), value_len) || !turn.has_room_for(value_len)
+            let value = number::format(number, old.value.len());
+            if !self.fits(key.len(), old.client_flags, value.len())
+                || !turn.has_room_for(key.len(), value.len())
             {
                 return Err(Arithmetic::NoMemory);
             }
-            let item = old.with_value(value, now).ok_or(Arithmetic::NoMemory)?;
-            if old.is_fetched() {
-                item.mark_fetched();
-            }
-            Ok((number, item))
-        });
-        match changed {
-            Lookup::Miss(_) => Arithmetic::NotFound,
-            Lookup::Hit(Err(outcome)) => outcome,
-            Lookup::Hit(Ok((value, item))) => Arithmetic::Number {
+            Ok((
+                number,
                 value,
-                cas: turn.put(item),
-            },
+                old.client_flags,
+                old.expiry,
+                old.has_expiry,
+                word.is_fetched(),
+            ))
+        });
+        let (number, value, client_flags, expiry, has_expiry, fetched) = match changed {
+            Lookup::Miss(_) => return Arithmetic::NotFound,
+            Lookup::Hit(Err(outcome)) => return outcome,
+            Lookup::Hit(Ok(changed)) => changed,
+        };
+        let value = NewValue::Copied(&value);
+        let put = Put {
+            key,
+            client_flags,
+            expiry,
+            has_expiry,
+            value,
+            fetched,
+            cas: None,
+        };
+        match turn.put(place, put) {
+            Some(cas) => Arithmetic::Number { value: number, cas },
+            None => Arithmetic::NoMemory,
         }
     }
 }

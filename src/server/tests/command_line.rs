@@ -370,6 +370,30 @@ fn the_requests_of_one_turn_are_those_that_were_asked_for() {
 }
 
 #[test]
+fn without_evictions_a_full_daemon_refuses_and_keeps_what_it_has() {
+    let daemon = Daemon::start(&["-M", "-m", "4", "-t", "1"]);
+    let mut stream = daemon.connect();
+    let value = "v".repeat(10_000);
+    let mut stored = 0;
+    let refusal = loop {
+        let answer = ask(
+            &mut stream,
+            &format!("set k{stored} 0 0 10000\r\n{value}\r\n"),
+        );
+        if answer != "STORED\r\n" {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 1000, "more than 4 MB in 4 MB");
+    };
+    assert_eq!(refusal, "SERVER_ERROR out of memory storing object\r\n");
+    assert!(stored > 200, "{stored}");
+    assert_eq!(stat(&mut stream, "curr_items"), stored.to_string());
+    assert_eq!(stat(&mut stream, "store_no_memory"), "1");
+    assert_eq!(stat(&mut stream, "evictions"), "0");
+}
+
+#[test]
 fn logs_name_no_keys_unless_asked_to() {
     let log = |flags: &[&str], request: &str| {
         let folder = TempDir::new().unwrap();

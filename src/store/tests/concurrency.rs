@@ -18,6 +18,7 @@ fn store(memory_limit_bytes: u64) -> Store {
         item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(2),
         cas_start: 0,
+        evict: true,
     })
 }
 

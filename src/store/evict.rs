@@ -1,0 +1,260 @@
+//! Who goes when there is no room: S3-FIFO (SOSP '23) over segments instead of items.
+//!
+//! New items begin in the small queue. From its oldest segment those that were used go on to the main
+//! queue, the others go, and a ghost remembers their keys. From the main queue's oldest segment those
+//! that were used begin again with one use less. Before anything that lives goes, segments that are
+//! half dead are packed.
+
+use crate::expire::death;
+use crate::index::Word;
+use crate::log::Location;
+use crate::record::Record;
+use crate::shard::Segment;
+use crate::turn::Turn;
+
+/// The small queue's share of the budget: a tenth, as in the paper.
+const SMALL_SHARE: u64 = 10;
+
+/// A segment is packed before anything that lives is evicted if no more than one byte in so many is
+/// live ...
+const HALF_DEAD: usize = 2;
+
+/// ... and before another segment is allocated if no more than one in so many is.
+pub(crate) const MOSTLY_DEAD: usize = 4;
+
+/// What becomes of a live item in a segment that is given up.
+#[derive(Clone, Copy, Debug)]
+enum Policy {
+    /// Packing: everything stays, in its queue.
+    Keep,
+    /// The end of the small queue.
+    Promote,
+    /// The end of the main queue.
+    SecondChance,
+    /// Nothing is spared.
+    Drop,
+}
+
+impl Policy {
+    /// The item's word if it stays.
+    const fn spare(self, word: Word) -> Option<Word> {
+        match self {
+            Self::Keep => Some(word),
+            Self::Promote if word.frequency() > 0 => Some(word.main(true).with_frequency(0)),
+            Self::SecondChance if word.frequency() > 0 => {
+                Some(word.with_frequency(word.frequency() - 1))
+            }
+            Self::Promote | Self::SecondChance | Self::Drop => None,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Gives up one segment or one large value; returns whether there was one to give up. With
+    /// `is_last_resort` nothing in the main queue is spared because it was used.
+    pub(crate) fn reclaim(&mut self, is_last_resort: bool) -> bool {
+        if self.pack_sparsest(HALF_DEAD) {
+            return true;
+        }
+        if !self.evict {
+            return false;
+        }
+        let is_main = !self.is_small_due();
+        let policy = match (is_main, is_last_resort) {
+            // Each item goes this way once at most, so this ends.
+            (false, _) => Policy::Promote,
+            (true, false) => Policy::SecondChance,
+            (true, true) => Policy::Drop,
+        };
+        self.evict_oldest(is_main, policy)
+    }
+
+    fn is_small_due(&self) -> bool {
+        let writer = &self.writer;
+        let small =
+            (writer.small.segments.len() * writer.segment_len) as u64 + writer.small.large_bytes;
+        let main_is_empty = writer.main.segments.is_empty() && writer.main.large_bytes == 0;
+        main_is_empty || (small > 0 && small * SMALL_SHARE > writer.budget)
+    }
+
+    /// Packs the sealed segment with the fewest live bytes, if no more than one in `live_part` is;
+    /// returns whether there was one.
+    pub(crate) fn pack_sparsest(&mut self, live_part: usize) -> bool {
+        let writer = &self.writer;
+        let sealed = |is_main: bool| {
+            let queue = if is_main { &writer.main } else { &writer.small };
+            let sealed = queue.segments.len().saturating_sub(1);
+            queue
+                .segments
+                .iter()
+                .take(sealed)
+                .map(move |number| (*number, is_main))
+        };
+        let sparse = |(number, is_main): (u32, bool)| {
+            let segment = writer.segments.get(number as usize)?;
+            (segment.live * live_part <= segment.fill).then_some((segment.live, number, is_main))
+        };
+        let Some((_, number, is_main)) = sealed(false).chain(sealed(true)).filter_map(sparse).min()
+        else {
+            return false;
+        };
+        self.writer
+            .queue(is_main)
+            .segments
+            .retain(|queued| *queued != number);
+        self.give_up(number, is_main, Policy::Keep);
+        true
+    }
+
+    fn evict_oldest(&mut self, is_main: bool, policy: Policy) -> bool {
+        let writer = &mut *self.writer;
+        let queue = if is_main {
+            &mut writer.main
+        } else {
+            &mut writer.small
+        };
+        while let Some((slot, stamp)) = queue.large.front() {
+            if writer
+                .slots
+                .get(*slot as usize)
+                .is_some_and(|known| known.stamp == *stamp)
+            {
+                break;
+            }
+            queue.large.pop_front();
+        }
+        let large = queue.large.front().map(|(_, stamp)| *stamp);
+        let segment = queue
+            .segments
+            .front()
+            .and_then(|number| writer.segments.get(*number as usize));
+        match (large, segment.map(|segment| segment.stamp)) {
+            (None, None) => false,
+            (Some(large), segment) if segment.is_none_or(|segment| large < segment) => {
+                let Some((slot, _)) = queue.large.pop_front() else {
+                    return false;
+                };
+                self.give_up_slot(slot, is_main, policy);
+                true
+            }
+            _ => {
+                let Some(number) = queue.segments.pop_front() else {
+                    return false;
+                };
+                self.give_up(number, is_main, policy);
+                true
+            }
+        }
+    }
+
+    /// Empties a segment that has been taken out of its queue.
+    pub(crate) fn give_up_packing(&mut self, number: u32, is_main: bool) {
+        self.give_up(number, is_main, Policy::Keep);
+    }
+
+    fn give_up(&mut self, number: u32, was_main: bool, policy: Policy) {
+        let mark = self.shard.mark();
+        let scratch = self.copy_segment(number);
+        let mut offset = 0;
+        while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
+            let location = self.shard.log().location(number, offset);
+            offset += record.len();
+            let place = self.index.place(record.key);
+            let Some(word) = self.index.find(place, |found| found == location) else {
+                continue;
+            };
+            let is_dead = death(mark, &record, self.now).is_some();
+            let spared = if is_dead { None } else { policy.spare(word) };
+            let room = spared.and_then(|word| self.append_survivor(word.is_main(), record.len()));
+            if let Some(to) = room {
+                self.shard.log_mut().write(to, &record);
+                self.note_survivor(to, record.has_expiry);
+                self.relocate(place, location, to, |word| {
+                    policy.spare(word).unwrap_or(word)
+                });
+                continue;
+            }
+            self.index.remove(place, location);
+            self.count_gone(word, is_dead);
+            if !is_dead && !was_main {
+                self.writer.ghost.insert(place.hash);
+            }
+        }
+        self.writer.scratch = scratch;
+        if let Some(segment) = self.writer.segment_mut(number) {
+            *segment = Segment::default();
+        }
+        self.writer.free.push(number);
+        self.drop_table_room();
+    }
+
+    fn note_survivor(&mut self, location: Location, expires: bool) {
+        let segment = self.shard.log().segment_of(location);
+        if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
+            segment.expires |= expires;
+            // A flushed item is never copied.
+            segment.swept_mark = segment.swept_mark.min(self.shard.mark());
+        }
+    }
+
+    pub(crate) fn copy_segment(&mut self, number: u32) -> Vec<u8> {
+        let mut scratch = std::mem::take(&mut self.writer.scratch);
+        let fill = self
+            .writer
+            .segment_mut(number)
+            .map_or(0, |segment| segment.fill);
+        scratch.clear();
+        scratch.reserve_exact(self.writer.segment_len);
+        scratch.extend_from_slice(self.shard.log().segment(number, fill));
+        scratch
+    }
+
+    fn give_up_slot(&mut self, slot: u32, was_main: bool, policy: Policy) {
+        let location = Location::large(slot);
+        let known = self
+            .writer
+            .slots
+            .get(slot as usize)
+            .copied()
+            .unwrap_or_default();
+        let Some(place) = known.place else { return };
+        let Some(word) = self.index.find(place, |found| found == location) else {
+            return;
+        };
+        let is_dead = self.is_dead_at(location);
+        let spared = if is_dead { None } else { policy.spare(word) };
+        if let Some(spared) = spared {
+            let stamp = self.writer.next_cas();
+            if let Some(known) = self.writer.slots.get_mut(slot as usize) {
+                known.stamp = stamp;
+            }
+            self.writer.queue(was_main).large_bytes -= known.charge;
+            let queue = self.writer.queue(spared.is_main());
+            queue.large_bytes += known.charge;
+            queue.large.push_back((slot, stamp));
+            self.index
+                .update(place, location, |word| policy.spare(word).unwrap_or(word));
+            return;
+        }
+        self.index.remove(place, location);
+        self.free_slot(slot, was_main);
+        self.count_gone(word, is_dead);
+        if !is_dead && !was_main {
+            self.writer.ghost.insert(place.hash);
+        }
+    }
+
+    pub(crate) fn is_dead_at(&self, location: Location) -> bool {
+        let (log, mark) = (self.shard.log(), self.shard.mark());
+        log.find(location)
+            .is_none_or(|found| death(mark, &found.record, self.now).is_some())
+    }
+
+    fn count_gone(&mut self, word: Word, is_dead: bool) {
+        self.count_dead(word, is_dead);
+        if !is_dead {
+            self.writer.counters.evictions += 1;
+            self.writer.counters.evicted_unfetched += u64::from(!word.is_fetched());
+        }
+    }
+}

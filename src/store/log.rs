@@ -1,0 +1,180 @@
+//! The memory of one shard: segments full of records, and slots for large values.
+//!
+//! It knows no order and no key: the writer says where, the index knows why.
+
+use bytes::Bytes;
+
+use crate::record::Record;
+use crate::time::Expiry;
+
+/// Where an item is: a position in the segments put end to end, or a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location(pub(crate) u32);
+
+const LARGE: u32 = 1 << 31;
+
+/// Bytes of segments that locations can name.
+pub(crate) const LOG_LEN_MAX: u64 = 1 << 31;
+
+impl Location {
+    pub(crate) const fn large(slot: u32) -> Self {
+        Self(LARGE | slot)
+    }
+
+    /// The slot, if it is that of a large value.
+    pub(crate) const fn slot(self) -> Option<u32> {
+        if self.0 & LARGE == 0 {
+            None
+        } else {
+            Some(self.0 & !LARGE)
+        }
+    }
+}
+
+/// A large value and what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Large {
+    pub(crate) cas: u64,
+    pub(crate) expiry: Expiry,
+    pub(crate) client_flags: u32,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) value: Bytes,
+}
+
+/// An item that was found; `shared` is its value if that is large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) record: Record<'a>,
+    pub(crate) shared: Option<&'a Bytes>,
+}
+
+/// Segments and slots.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// The length of a segment is two to this power.
+    segment_shift: u32,
+    segments: Vec<Box<[u8]>>,
+    large: Vec<Option<Large>>,
+}
+
+impl Log {
+    /// Without memory yet; a segment's length is a power of two.
+    pub(crate) const fn new(segment_len: usize) -> Self {
+        Self {
+            segment_shift: segment_len.ilog2(),
+            segments: Vec::new(),
+            large: Vec::new(),
+        }
+    }
+
+    /// The location of a position in a segment.
+    pub(crate) fn location(&self, segment: u32, offset: usize) -> Location {
+        let position = ((segment as usize) << self.segment_shift) + offset;
+        Location(u32::try_from(position).unwrap_or(LARGE - 1))
+    }
+
+    /// The segment that a location is in, if it is in one.
+    pub(crate) fn segment_of(&self, location: Location) -> Option<u32> {
+        match location.slot() {
+            Some(_) => None,
+            None => Some(location.0 >> self.segment_shift),
+        }
+    }
+
+    /// The item at a location that the index names.
+    pub(crate) fn find(&self, location: Location) -> Option<Found<'_>> {
+        match location.slot() {
+            None => {
+                let record = Record::parse(self.bytes(location)?)?;
+                Some(Found {
+                    record,
+                    shared: None,
+                })
+            }
+            Some(slot) => {
+                let large = self.large.get(slot as usize)?.as_ref()?;
+                let record = Record {
+                    cas: large.cas,
+                    expiry: large.expiry,
+                    has_expiry: true,
+                    client_flags: large.client_flags,
+                    key: &large.key,
+                    value: &large.value,
+                };
+                Some(Found {
+                    record,
+                    shared: Some(&large.value),
+                })
+            }
+        }
+    }
+
+    const fn split(&self, Location(position): Location) -> (usize, usize) {
+        let offset = position & ((1 << self.segment_shift) - 1);
+        ((position >> self.segment_shift) as usize, offset as usize)
+    }
+
+    fn bytes(&self, location: Location) -> Option<&[u8]> {
+        let (segment, offset) = self.split(location);
+        self.segments.get(segment)?.get(offset..)
+    }
+
+    fn bytes_mut(&mut self, location: Location) -> Option<&mut [u8]> {
+        let (segment, offset) = self.split(location);
+        self.segments.get_mut(segment)?.get_mut(offset..)
+    }
+
+    pub(crate) fn write(&mut self, location: Location, record: &Record<'_>) {
+        if let Some(bytes) = self.bytes_mut(location) {
+            record.write(bytes);
+        }
+    }
+
+    /// Changes the expiry of an item that has one.
+    pub(crate) fn overwrite_expiry(&mut self, location: Location, expiry: Expiry) {
+        if let Some(slot) = location.slot() {
+            if let Some(Some(large)) = self.large.get_mut(slot as usize) {
+                large.expiry = expiry;
+            }
+        } else if let Some(bytes) = self.bytes_mut(location) {
+            Record::overwrite_expiry(bytes, expiry);
+        }
+    }
+
+    /// The first `len` bytes of a segment.
+    pub(crate) fn segment(&self, segment: u32, len: usize) -> &[u8] {
+        let bytes = self.segments.get(segment as usize);
+        bytes.and_then(|bytes| bytes.get(..len)).unwrap_or_default()
+    }
+
+    /// Gives the segment memory.
+    pub(crate) fn fill_segment(&mut self, segment: u32, memory: Box<[u8]>) {
+        while self.segments.len() <= segment as usize {
+            self.segments.push(Box::default());
+        }
+        if let Some(place) = self.segments.get_mut(segment as usize) {
+            *place = memory;
+        }
+    }
+
+    /// Takes the memory of a segment that nothing refers to.
+    pub(crate) fn empty_segment(&mut self, segment: u32) -> Box<[u8]> {
+        self.segments
+            .get_mut(segment as usize)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn put_large(&mut self, slot: u32, large: Large) {
+        while self.large.len() <= slot as usize {
+            self.large.push(None);
+        }
+        if let Some(place) = self.large.get_mut(slot as usize) {
+            *place = Some(large);
+        }
+    }
+
+    pub(crate) fn take_large(&mut self, slot: u32) -> Option<Large> {
+        self.large.get_mut(slot as usize)?.take()
+    }
+}

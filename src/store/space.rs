@@ -1,0 +1,244 @@
+//! Where a new item goes: open segments, slots of large values, the table; all within the budget.
+
+use crate::evict::MOSTLY_DEAD;
+use crate::index::{Place, Word};
+use crate::log::{LOG_LEN_MAX, Location};
+use crate::shard::{Segment, Slot};
+use crate::turn::Turn;
+
+/// Kept back, so that what survives an eviction has a place to go.
+const SEGMENTS_RESERVED: usize = 1;
+
+/// Evictions in a row that may spare what was used since; after that nothing is spared.
+const SPARING_STEPS_MAX: usize = 4;
+
+impl Turn<'_> {
+    /// Room for a record, making it if there is none.
+    pub(crate) fn reserve(&mut self, is_main: bool, len: usize) -> Option<Location> {
+        for step in 0..=self.steps_max() {
+            self.trim();
+            if self.writer.charged() <= self.writer.budget {
+                if let Some(location) = self.append(is_main, len) {
+                    return Some(location);
+                }
+                let packed = self.writer.free.is_empty() && self.pack_sparsest(MOSTLY_DEAD);
+                if packed || self.open(is_main, SEGMENTS_RESERVED) {
+                    continue;
+                }
+            }
+            if !self.reclaim(step >= SPARING_STEPS_MAX) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Makes room for a large value.
+    pub(crate) fn reserve_large(&mut self, charge: u64) -> Option<()> {
+        for step in 0..=self.steps_max() {
+            let kept = SEGMENTS_RESERVED.saturating_sub(self.writer.free.len());
+            let kept = (kept * self.writer.segment_len) as u64;
+            if self.writer.charged() + charge + kept <= self.writer.budget {
+                return Some(());
+            }
+            if !self.drop_free_segment(SEGMENTS_RESERVED)
+                && !self.reclaim(step >= SPARING_STEPS_MAX)
+            {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Each thing that is stored may be spared a few times, and each free segment dropped.
+    pub(crate) fn steps_max(&self) -> usize {
+        let stored = self.writer.segments.len() + self.writer.slots.len();
+        SPARING_STEPS_MAX + 4 * stored
+    }
+
+    /// Room for a record that has survived an eviction.
+    pub(crate) fn append_survivor(&mut self, is_main: bool, len: usize) -> Option<Location> {
+        if let Some(location) = self.append(is_main, len) {
+            return Some(location);
+        }
+        if self.open(is_main, 0) {
+            self.append(is_main, len)
+        } else {
+            None
+        }
+    }
+
+    fn append(&mut self, is_main: bool, len: usize) -> Option<Location> {
+        let number = *self.writer.queue(is_main).segments.back()?;
+        let segment_len = self.writer.segment_len;
+        let segment = self.writer.segment_mut(number)?;
+        if segment.fill + len > segment_len {
+            return None;
+        }
+        let offset = segment.fill;
+        segment.fill += len;
+        segment.live += len;
+        Some(self.shard.log().location(number, offset))
+    }
+
+    /// Opens another segment at the end of a queue, if so many others could still be.
+    fn open(&mut self, is_main: bool, reserved: usize) -> bool {
+        if self.writer.available() <= reserved {
+            return false;
+        }
+        let Some(number) = self.writer.free.pop().or_else(|| self.allocate()) else {
+            return false;
+        };
+        let stamp = self.writer.last_cas;
+        if let Some(segment) = self.writer.segment_mut(number) {
+            *segment = Segment {
+                used: true,
+                stamp,
+                ..Segment::default()
+            };
+        }
+        self.writer.queue(is_main).segments.push_back(number);
+        true
+    }
+
+    fn allocate(&mut self) -> Option<u32> {
+        let writer = &mut self.writer;
+        let number = if let Some(number) = writer.empty.pop() {
+            number
+        } else {
+            let log_len = (writer.segments.len() as u64 + 1) * writer.segment_len as u64;
+            if log_len > LOG_LEN_MAX {
+                return None;
+            }
+            writer.segments.push(Segment::default());
+            u32::try_from(writer.segments.len() - 1).ok()?
+        };
+        let memory = vec![0; writer.segment_len].into_boxed_slice();
+        self.shard.log_mut().fill_segment(number, memory);
+        Some(number)
+    }
+
+    /// Changes the budget and evicts what is above it.
+    pub(crate) fn set_budget(&mut self, budget: u64) {
+        self.writer.budget = budget;
+        for _ in 0..=self.steps_max() {
+            self.trim();
+            if self.writer.charged() <= budget || !self.reclaim(true) {
+                break;
+            }
+        }
+        self.drop_table_room();
+    }
+
+    /// Gives memory back that the budget no longer allows.
+    pub(crate) fn trim(&mut self) {
+        while self.writer.charged() > self.writer.budget && self.drop_free_segment(0) {}
+    }
+
+    fn drop_free_segment(&mut self, kept: usize) -> bool {
+        if self.writer.free.len() <= kept {
+            return false;
+        }
+        let Some(number) = self.writer.free.pop() else {
+            return false;
+        };
+        self.writer.empty.push(number);
+        let memory = self.shard.log_mut().empty_segment(number);
+        // After the log's lock.
+        drop(memory);
+        true
+    }
+
+    pub(crate) fn add_slot(&mut self, place: Place, is_main: bool, charge: u64) -> u32 {
+        let writer = &mut self.writer;
+        let stamp = writer.next_cas();
+        let slot = writer.free_slots.pop().unwrap_or_else(|| {
+            writer.slots.push(Slot::default());
+            u32::try_from(writer.slots.len() - 1).unwrap_or_default()
+        });
+        if let Some(known) = writer.slots.get_mut(slot as usize) {
+            *known = Slot {
+                place: Some(place),
+                charge,
+                stamp,
+            };
+        }
+        let queue = writer.queue(is_main);
+        queue.large_bytes += charge;
+        queue.large.push_back((slot, stamp));
+        slot
+    }
+
+    pub(crate) fn free_slot(&mut self, slot: u32, is_main: bool) {
+        let writer = &mut self.writer;
+        let known = writer
+            .slots
+            .get_mut(slot as usize)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        writer.queue(is_main).large_bytes -= known.charge;
+        writer.free_slots.push(slot);
+        let large = self.shard.log_mut().take_large(slot);
+        // After the log's lock.
+        drop(large);
+        self.forget_stale_slots(is_main);
+    }
+
+    /// Slots that are gone stay in their queue until it is mostly made of them.
+    fn forget_stale_slots(&mut self, is_main: bool) {
+        let writer = &mut *self.writer;
+        let in_use = writer.slots.len() - writer.free_slots.len();
+        let slots = &writer.slots;
+        let queue = if is_main {
+            &mut writer.main
+        } else {
+            &mut writer.small
+        };
+        if queue.large.len() > 2 * in_use + 16 {
+            queue.large.retain(|(slot, stamp)| {
+                slots
+                    .get(*slot as usize)
+                    .is_some_and(|known| known.stamp == *stamp)
+            });
+        }
+    }
+
+    /// Makes sure that the table can take one more item without growing by itself.
+    pub(crate) fn make_table_room(&mut self) {
+        let table = self.index.table(self.number);
+        if table.room > 0 {
+            return;
+        }
+        let capacity = table.capacity();
+        // With an eighth of it free again, a rebuild costs each new item no more than 8 moves.
+        if table.len < capacity - capacity / 8 {
+            self.resize_table(capacity);
+        } else {
+            self.resize_table(capacity + 1);
+        }
+    }
+
+    /// Makes the table smaller when it is nearly empty.
+    pub(crate) fn drop_table_room(&mut self) {
+        let table = self.index.table(self.number);
+        if table.len < table.capacity() / 8 {
+            self.resize_table(table.len * 2);
+        }
+    }
+
+    pub(crate) fn resize_table(&mut self, capacity: usize) {
+        self.index.rebuild(self.number, capacity.max(1));
+        self.writer.table_bytes = self.index.table(self.number).bytes;
+    }
+
+    /// A survivor's entry refers to where it is now.
+    pub(crate) fn relocate(
+        &mut self,
+        place: Place,
+        from: Location,
+        to: Location,
+        change: impl FnOnce(Word) -> Word,
+    ) {
+        self.index.update(place, from, |word| change(word).at(to));
+    }
+}

@@ -1,0 +1,151 @@
+//! Takes back the memory of dead items that nobody asks for.
+
+use std::sync::atomic::Ordering;
+
+use crate::Store;
+use crate::evict::MOSTLY_DEAD;
+use crate::expire::death;
+use crate::log::Location;
+use crate::record::Record;
+use crate::shard::Segment;
+use crate::time::Time;
+use crate::turn::Turn;
+
+/// What a step of a sweep did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Swept {
+    looked_at: usize,
+    removed: usize,
+    /// Whether it reached the end of the shard; the next step starts again at its beginning.
+    is_round_done: bool,
+}
+
+impl Store {
+    /// Looks at up to `item_budget` items and the rest of one segment, from where the last sweep ended,
+    /// and removes the dead ones. Segments in which nothing can be dead are passed over. Returns how
+    /// many items it removed.
+    pub fn sweep(&self, now: Time, item_budget: usize) -> usize {
+        self.pending_flush.fire(&self.shards, now);
+        let (mut looked_at, mut removed, mut rounds_done) = (0, 0, 0);
+        while looked_at < item_budget && rounds_done < self.shards.len() {
+            let number = self.sweep_shard.load(Ordering::Relaxed) % self.shards.len();
+            let Some(mut turn) = self.turn(number, now) else {
+                break;
+            };
+            let swept = turn.sweep_step();
+            looked_at += swept.looked_at;
+            removed += swept.removed;
+            if swept.is_round_done {
+                rounds_done += 1;
+                self.sweep_shard.store(number + 1, Ordering::Relaxed);
+            }
+        }
+        removed
+    }
+}
+
+impl Turn<'_> {
+    /// Sweeps the next segment in which something can be dead, or all large values.
+    fn sweep_step(&mut self) -> Swept {
+        let mark = self.shard.mark();
+        let from = self.writer.sweep_from;
+        let due =
+            |segment: &Segment| segment.used && (segment.expires || segment.swept_mark < mark);
+        let next = self.writer.segments.iter().skip(from).position(due);
+        let next = next.and_then(|skipped| u32::try_from(from + skipped).ok());
+        let mut swept = if let Some(number) = next {
+            self.writer.sweep_from = number as usize + 1;
+            self.sweep_segment(number, mark)
+        } else {
+            self.writer.sweep_from = 0;
+            Swept {
+                is_round_done: true,
+                ..self.sweep_slots()
+            }
+        };
+        self.drop_table_room();
+        self.writer.counters.sweep_items_checked += swept.looked_at as u64;
+        self.writer.counters.sweep_reclaimed += swept.removed as u64;
+        // Even nothing is something: a step is work.
+        swept.looked_at += 1;
+        swept
+    }
+
+    fn sweep_segment(&mut self, number: u32, mark: u64) -> Swept {
+        let mut swept = Swept::default();
+        let mut expires = false;
+        let scratch = self.copy_segment(number);
+        let mut offset = 0;
+        while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
+            let location = self.shard.log().location(number, offset);
+            offset += record.len();
+            swept.looked_at += 1;
+            if death(mark, &record, self.now).is_none() {
+                expires |= record.has_expiry;
+                continue;
+            }
+            let place = self.index.place(record.key);
+            if let Some(word) = self.index.remove(place, location) {
+                self.kill(word, record.len());
+                self.count_dead(word, true);
+                swept.removed += 1;
+            }
+        }
+        self.writer.scratch = scratch;
+        if let Some(segment) = self.writer.segment_mut(number) {
+            segment.expires = expires;
+            segment.swept_mark = mark;
+        }
+        if swept.removed > 0 {
+            self.pack(number);
+        }
+        swept
+    }
+
+    /// A sealed segment that is mostly dead makes room at once.
+    fn pack(&mut self, number: u32) {
+        let is_mostly_dead = |segment: &Segment| segment.live * MOSTLY_DEAD <= segment.fill;
+        if !self
+            .writer
+            .segments
+            .get(number as usize)
+            .is_some_and(is_mostly_dead)
+        {
+            return;
+        }
+        for is_main in [false, true] {
+            let queued = &mut self.writer.queue(is_main).segments;
+            let sealed = queued.len().saturating_sub(1);
+            let position = queued
+                .iter()
+                .take(sealed)
+                .position(|queued| *queued == number);
+            if let Some(position) = position {
+                queued.remove(position);
+                self.give_up_packing(number, is_main);
+                return;
+            }
+        }
+    }
+
+    fn sweep_slots(&mut self) -> Swept {
+        let mut swept = Swept::default();
+        for slot in 0..self.writer.slots.len() {
+            let known = self.writer.slots.get(slot).copied().unwrap_or_default();
+            let (Some(place), Ok(slot)) = (known.place, u32::try_from(slot)) else {
+                continue;
+            };
+            swept.looked_at += 1;
+            let location = Location::large(slot);
+            if !self.is_dead_at(location) {
+                continue;
+            }
+            if let Some(word) = self.index.remove(place, location) {
+                self.kill(word, 0);
+                self.count_dead(word, true);
+                swept.removed += 1;
+            }
+        }
+        swept
+    }
+}
