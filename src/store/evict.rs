@@ -15,12 +15,15 @@ use crate::turn::Turn;
 /// The small queue's share of the budget: a tenth, as in the paper.
 const SMALL_SHARE: u64 = 10;
 
-/// A segment is packed before anything that lives is evicted if no more than one byte in so many is
-/// live ...
-const HALF_DEAD: usize = 2;
+/// How many percent of a segment may be live for it to be packed: before anything that lives is
+/// evicted ...
+const LIVE_PERCENT_BEFORE_EVICTION: usize = 50;
 
-/// ... and before another segment is allocated if no more than one in so many is.
-pub(crate) const MOSTLY_DEAD: usize = 4;
+/// ... where nothing is evicted, and packing is all that can make room ...
+const LIVE_PERCENT_WITHOUT_EVICTION: usize = 90;
+
+/// ... and before another segment is allocated, or when a sweep has made it so.
+pub(crate) const LIVE_PERCENT_BEFORE_GROWTH: usize = 25;
 
 /// What becomes of a live item in a segment that is given up.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +56,11 @@ impl Turn<'_> {
     /// Gives up one segment or one large value; returns whether there was one to give up. With
     /// `is_last_resort` nothing in the main queue is spared because it was used.
     pub(crate) fn reclaim(&mut self, is_last_resort: bool) -> bool {
-        if self.pack_sparsest(HALF_DEAD) {
-            return true;
-        }
         if !self.evict {
-            return false;
+            return self.pack_sparsest(LIVE_PERCENT_WITHOUT_EVICTION);
+        }
+        if self.pack_sparsest(LIVE_PERCENT_BEFORE_EVICTION) {
+            return true;
         }
         let is_main = !self.is_small_due();
         let policy = match (is_main, is_last_resort) {
@@ -77,9 +80,9 @@ impl Turn<'_> {
         main_is_empty || (small > 0 && small * SMALL_SHARE > writer.budget)
     }
 
-    /// Packs the sealed segment with the fewest live bytes, if no more than one in `live_part` is;
-    /// returns whether there was one.
-    pub(crate) fn pack_sparsest(&mut self, live_part: usize) -> bool {
+    /// Packs the sealed segment with the fewest live bytes, if that is not too many; returns whether
+    /// there was one.
+    pub(crate) fn pack_sparsest(&mut self, live_percent: usize) -> bool {
         let writer = &self.writer;
         let sealed = |is_main: bool| {
             let queue = if is_main { &writer.main } else { &writer.small };
@@ -92,7 +95,11 @@ impl Turn<'_> {
         };
         let sparse = |(number, is_main): (u32, bool)| {
             let segment = writer.segments.get(number as usize)?;
-            (segment.live * live_part <= segment.fill).then_some((segment.live, number, is_main))
+            (segment.live * 100 <= segment.fill * live_percent).then_some((
+                segment.live,
+                number,
+                is_main,
+            ))
         };
         let Some((_, number, is_main)) = sealed(false).chain(sealed(true)).filter_map(sparse).min()
         else {

@@ -1,9 +1,10 @@
 //! Where a new item goes: open segments, slots of large values, the table; all within the budget.
 
-use crate::evict::MOSTLY_DEAD;
+use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::index::{Place, Word};
 use crate::log::{LOG_LEN_MAX, Location};
 use crate::shard::{Segment, Slot};
+use crate::stats::count;
 use crate::turn::Turn;
 
 /// Kept back, so that what survives an eviction has a place to go.
@@ -21,7 +22,8 @@ impl Turn<'_> {
                 if let Some(location) = self.append(is_main, len) {
                     return Some(location);
                 }
-                let packed = self.writer.free.is_empty() && self.pack_sparsest(MOSTLY_DEAD);
+                let packed =
+                    self.writer.free.is_empty() && self.pack_sparsest(LIVE_PERCENT_BEFORE_GROWTH);
                 if packed || self.open(is_main, SEGMENTS_RESERVED) {
                     continue;
                 }
@@ -203,19 +205,26 @@ impl Turn<'_> {
         }
     }
 
-    /// Makes sure that the table can take one more item without growing by itself.
-    pub(crate) fn make_table_room(&mut self) {
+    /// Makes sure that the table can take one more item without growing by itself; returns whether it
+    /// can. Where nothing is evicted, it may not grow into what packing needs.
+    pub(crate) fn make_table_room(&mut self) -> bool {
         let table = self.index.table(self.number);
         if table.room > 0 {
-            return;
+            return true;
         }
         let capacity = table.capacity();
         // With an eighth of it free again, a rebuild costs each new item no more than 8 moves.
         if table.len < capacity - capacity / 8 {
             self.resize_table(capacity);
-        } else {
-            self.resize_table(capacity + 1);
+            return true;
         }
+        let reserved = count(SEGMENTS_RESERVED * self.writer.segment_len);
+        let grown = self.writer.charged() + table.bytes + reserved;
+        if !self.evict && grown > self.writer.budget {
+            return false;
+        }
+        self.resize_table(capacity + 1);
+        true
     }
 
     /// Makes the table smaller when it is nearly empty.

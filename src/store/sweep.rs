@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::Store;
-use crate::evict::MOSTLY_DEAD;
+use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::expire::death;
 use crate::log::Location;
 use crate::record::Record;
@@ -104,7 +104,8 @@ impl Turn<'_> {
 
     /// A sealed segment that is mostly dead makes room at once.
     fn pack(&mut self, number: u32) {
-        let is_mostly_dead = |segment: &Segment| segment.live * MOSTLY_DEAD <= segment.fill;
+        let is_mostly_dead =
+            |segment: &Segment| segment.live * 100 <= segment.fill * LIVE_PERCENT_BEFORE_GROWTH;
         if !self
             .writer
             .segments

@@ -190,8 +190,7 @@ impl Turn<'_> {
         if let Some(old) = old {
             return Some(old.word.is_main());
         }
-        self.make_table_room();
-        if self.writer.budget < self.writer.fixed() {
+        if !self.make_table_room() || self.writer.budget < self.writer.fixed() {
             return None;
         }
         Some(self.writer.ghost.take(place.hash))
