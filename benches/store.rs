@@ -14,6 +14,7 @@ fn store(items: u64, value: &[u8]) -> Store {
         shard_count: None,
         cas_start: 0,
         evict: true,
+        compress_len_min: None,
     });
     for number in 0..items {
         let _ = store.set(&key(number), item(value), NOW);

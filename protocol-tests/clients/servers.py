@@ -17,9 +17,11 @@ HOST = "127.0.0.1"
 START_SECONDS_MAX = 10
 ROOT = Path(__file__).resolve().parents[2]
 
+NUTHATCH = os.environ.get("NUTHATCH_BIN", str(ROOT / "target/release/nuthatch"))
 PROGRAMS = {
-    "nuthatch": os.environ.get("NUTHATCH_BIN", str(ROOT / "target/release/nuthatch")),
-    "memcached": os.environ.get("MEMCACHED_BIN", "memcached"),
+    "nuthatch": [NUTHATCH],
+    "compressing": [NUTHATCH, "--compress-min", "64"],
+    "memcached": [os.environ.get("MEMCACHED_BIN", "memcached")],
 }
 
 
@@ -47,7 +49,7 @@ class Server:
 def running(name, directory):
     """Runs the daemon called `name` until the block ends; it has to be alive until then."""
     port_file = directory / "port"
-    command = [PROGRAMS[name], "-p", "-1", "-U", "0", "-l", HOST, "-u", "root", "-m", "64"]
+    command = [*PROGRAMS[name], "-p", "-1", "-U", "0", "-l", HOST, "-u", "root", "-m", "64"]
     environment = os.environ | {"MEMCACHED_PORT_FILENAME": str(port_file)}
     process = subprocess.Popen(command, env=environment)
     try:

@@ -28,9 +28,12 @@ impl Stamp {
         } = self;
         let mut value = format!("k{key}.w{writer}.v{version}.l{len}.").into_bytes();
         let mut filler = self.random();
-        value.reserve(len + 8);
+        value.reserve(len + 16);
         while value.len() < *len {
-            value.extend_from_slice(&filler.next().to_le_bytes());
+            // Twice, so that a server that compresses has something to do.
+            let bytes = filler.next().to_le_bytes();
+            value.extend_from_slice(&bytes);
+            value.extend_from_slice(&bytes);
         }
         value.truncate(*len);
         value

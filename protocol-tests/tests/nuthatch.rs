@@ -10,17 +10,27 @@ use protocol_tests::{
 
 #[test]
 fn nuthatch_answers_as_written() {
+    assert_eq!(failures(&[]).unwrap(), "");
+}
+
+#[test]
+fn clients_see_nothing_of_compression() {
+    assert_eq!(failures(&["--compress-min", "64"]).unwrap(), "");
+}
+
+/// Replays all transcripts against servers with these flags.
+fn failures(flags: &[&str]) -> Result<String, String> {
     let mut failures = Vec::new();
-    for tests in load().unwrap() {
-        let nuthatch = Nuthatch::start(&[]).unwrap();
+    for tests in load()? {
+        let nuthatch = Nuthatch::start(flags)?;
         for test in tests {
-            let mut peer = nuthatch.connect().unwrap();
+            let mut peer = nuthatch.connect().map_err(|error| error.to_string())?;
             let now = nuthatch.clock().now().unix_millis / 1000;
             let captures = Captures::new(now, VERSION);
             failures.extend(run(&test, &mut peer, Dialect::Nuthatch, captures).err());
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(failures.join("\n"))
 }
 
 #[test]

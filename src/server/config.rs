@@ -10,6 +10,9 @@ use std::thread::available_parallelism;
 /// pipelined throughput; an innocent neighbour does not notice 1,000.
 const REQUESTS_PER_TURN: u32 = 1000;
 
+/// Shorter values never become smaller by an eighth, so a threshold below this is a mistake.
+const COMPRESS_LEN_MIN: usize = 64;
+
 const ITEM_LEN_MIN: u64 = 1024;
 const ITEM_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -23,6 +26,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Worker threads.
     pub threads: NonZeroUsize,
+    /// Whether items die at their exptime.
+    pub expiry: bool,
 }
 
 /// How to run a daemon.
@@ -41,6 +46,8 @@ pub struct Config {
     pub item_len_max: u64,
     /// Whether live items go when there is no room.
     pub evict: bool,
+    /// Values from so many bytes up are compressed.
+    pub compress_len_min: Option<usize>,
     /// 0 to 2.
     pub verbosity: u8,
     /// Run in the background.
@@ -116,12 +123,14 @@ impl Config {
                 requests_per_turn: requests_per_turn.try_into().unwrap_or(NonZeroU32::MAX),
                 connections_max: positive(flags.conn_limit, "maximum of connections (-c)")?.get(),
                 threads,
+                expiry: !flags.no_expiry,
             },
             listen: listen(flags)?,
             backlog: flags.listen_backlog,
             memory_limit_bytes,
             item_len_max: item_len_max(&flags.max_item_size, memory_limit_bytes)?,
             evict: !flags.disable_evictions,
+            compress_len_min: compress_len_min(flags.compress_min)?,
             verbosity: flags.verbose,
             daemon: flags.daemon,
             pidfile: flags.pidfile.as_deref().map(absolute),
@@ -140,6 +149,17 @@ fn positive(number: i32, what: &str) -> Result<NonZeroUsize, ConfigError> {
         .ok()
         .and_then(NonZeroUsize::new)
         .ok_or_else(|| ConfigError::Value(format!("the {what} must be greater than 0")))
+}
+
+fn compress_len_min(bytes: u32) -> Result<Option<usize>, ConfigError> {
+    match usize::try_from(bytes).unwrap_or(usize::MAX) {
+        0 => Ok(None),
+        len if len < COMPRESS_LEN_MIN => Err(ConfigError::Usage(format!(
+            "values of {len} bytes (--compress-min) are too short to be compressed: \
+             at least {COMPRESS_LEN_MIN}, or 0 for none"
+        ))),
+        len => Ok(Some(len)),
+    }
 }
 
 fn item_len_max(text: &str, memory_limit_bytes: u64) -> Result<u64, ConfigError> {
@@ -331,6 +351,14 @@ mod tests {
             Err(ConfigError::Usage(_))
         ));
         assert!(matches!(config(&["-I", "x"]), Err(ConfigError::Value(_))));
+    }
+
+    #[test]
+    fn a_threshold_of_compression_is_checked_at_its_limit() {
+        let len_min = |text| config(&["--compress-min", text]).map(|c| c.compress_len_min);
+        assert_eq!(len_min("0").unwrap(), None);
+        assert_eq!(len_min("64").unwrap(), Some(64));
+        assert!(matches!(len_min("63"), Err(ConfigError::Usage(_))));
     }
 
     #[test]

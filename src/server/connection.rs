@@ -267,6 +267,10 @@ where
                 stats_text::write_general(shared, turn.context.now, &mut self.output);
                 Response::End
             }
+            Some(b"compression") => {
+                stats_text::write_compression(shared, &mut self.output);
+                Response::End
+            }
             Some(b"reset") => {
                 shared.reset_counters();
                 Response::Reset

@@ -19,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) store: &'a Store,
     pub(crate) counters: &'a Counters,
     pub(crate) now: Now,
+    /// Whether items die at their exptime.
+    pub(crate) expiry: bool,
 }
 
 impl Context<'_> {
@@ -186,7 +188,7 @@ impl Context<'_> {
 
     pub(crate) fn flush_all(&self, request: FlushAll) -> Response<'static> {
         self.counters.increment(Count::CmdFlush);
-        let at = match self.expiry(request.delay) {
+        let at = match self.moment(request.delay) {
             Expiry::Never => self.now.time,
             Expiry::At(at) => at,
         };
@@ -194,9 +196,18 @@ impl Context<'_> {
         Response::Ok
     }
 
+    /// When an item dies.
+    fn expiry(&self, exptime: Exptime) -> Expiry {
+        if self.expiry {
+            self.moment(exptime)
+        } else {
+            Expiry::Never
+        }
+    }
+
     /// Absolute times are converted here, once, on arrival: later steps of the wall clock change
     /// nothing that is stored.
-    fn expiry(&self, exptime: Exptime) -> Expiry {
+    fn moment(&self, exptime: Exptime) -> Expiry {
         let now = self.now.time;
         match exptime.lifetime() {
             Lifetime::Forever => Expiry::Never,

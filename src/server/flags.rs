@@ -47,6 +47,14 @@ pub struct Flags {
     #[arg(short = 'M', long = "disable-evictions")]
     pub disable_evictions: bool,
 
+    /// Compress values from so many bytes up, if that saves an eighth of them; 0 is none
+    #[arg(long = "compress-min", value_name = "NUM", default_value = "0", value_parser = number::<u32>)]
+    pub compress_min: u32,
+
+    /// Ignore exptimes: everything lives until it is deleted, flushed or evicted
+    #[arg(long = "no-expiry")]
+    pub no_expiry: bool,
+
     /// Most connections at the same time
     #[arg(short = 'c', long = "conn-limit", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
     pub conn_limit: i32,

@@ -31,6 +31,7 @@ impl Shared {
             item_len_max: config.item_len_max,
             shard_count: None,
             evict: config.evict,
+            compress_len_min: config.compress_len_min,
             cas_start: clock.now().unix_millis.saturating_mul(1000),
         });
         Arc::new(Self {

@@ -183,12 +183,34 @@ pub(crate) fn write_general(shared: &Shared, now: Now, out: &mut Output) {
             Known(value) => value(&sources),
             Zero => Value::Number(0),
         };
-        let value = value.to_string();
-        out.put(&Response::Stat {
-            name: name.as_bytes(),
-            value: value.as_bytes(),
-        });
+        put(name, &value, out);
     }
+}
+
+/// Writes what compression did, without the `END`. memcached has no such statistics.
+pub(crate) fn write_compression(shared: &Shared, out: &mut Output) {
+    let store = shared.store.snapshot();
+    for (name, number) in [
+        ("compressed", store.compressed),
+        ("compressed_raw_bytes", store.compressed_raw_bytes),
+        ("compressed_stored_bytes", store.compressed_stored_bytes),
+        ("skipped_short", store.compress_skipped_short),
+        (
+            "skipped_incompressible",
+            store.compress_skipped_incompressible,
+        ),
+        ("decompress_failures", store.decompress_failures),
+    ] {
+        put(name, &Value::Number(number), out);
+    }
+}
+
+fn put(name: &str, value: &Value, out: &mut Output) {
+    let value = value.to_string();
+    out.put(&Response::Stat {
+        name: name.as_bytes(),
+        value: value.as_bytes(),
+    });
 }
 
 /// A value as memcached prints it.

@@ -26,6 +26,9 @@ pub struct Config {
     pub cas_start: u64,
     /// Whether live items go when there is no room; if not, storing is refused (memcached's `-M`).
     pub evict: bool,
+    /// Values from so many bytes up are compressed, if that makes them smaller by an eighth. `None`:
+    /// none are.
+    pub compress_len_min: Option<usize>,
 }
 
 impl Config {
@@ -53,6 +56,7 @@ mod tests {
             shard_count: None,
             cas_start: 0,
             evict: true,
+            compress_len_min: None,
         }
     }
 

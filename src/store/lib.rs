@@ -15,6 +15,7 @@
 //!     shard_count: None,
 //!     cas_start: 0,
 //!     evict: true,
+//!     compress_len_min: None,
 //! });
 //! let item = NewItem {
 //!     client_flags: 0,
@@ -30,6 +31,7 @@
 
 mod budget;
 mod check;
+mod compress;
 mod config;
 mod evict;
 mod expire;
@@ -39,6 +41,7 @@ mod item;
 mod log;
 mod number;
 mod outcome;
+mod read;
 mod record;
 mod shard;
 mod space;
@@ -58,7 +61,6 @@ pub use time::{Expiry, Time};
 
 use expire::{PendingFlush, death};
 use index::{Index, Place};
-use log::Found;
 use shard::Shard;
 use stats::{Counters, count};
 use turn::Turn;
@@ -74,7 +76,9 @@ pub struct Store {
     pending_flush: PendingFlush,
     sweep_shard: AtomicUsize,
     memory_limit_bytes: AtomicU64,
+    decompress_failures: AtomicU64,
     item_len_max: u64,
+    compress_len_min: Option<usize>,
     evict: bool,
 }
 
@@ -95,7 +99,9 @@ impl Store {
             pending_flush: PendingFlush::new(),
             sweep_shard: AtomicUsize::new(0),
             memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
+            decompress_failures: AtomicU64::new(0),
             item_len_max: config.item_len_max,
+            compress_len_min: config.compress_len_min,
             evict: config.evict,
         };
         for number in 0..shard_count {
@@ -108,23 +114,15 @@ impl Store {
 
     /// Shows the live item with the key to `visit` and marks it as used.
     ///
-    /// `visit` runs under the shard's read locks: it should be short and must not call the store.
+    /// `visit` runs under the shard's read locks, unless the value is compressed: it should be short
+    /// and must not call the store.
     pub fn get<R>(&self, key: &[u8], now: Time, visit: impl FnOnce(Hit<'_>) -> R) -> Lookup<R> {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
-        let Some(shard) = self.shards.get(place.shard) else {
-            return Lookup::Miss(Miss::Absent);
-        };
-        let mark = shard.mark();
-        let log = shard.log();
-        let find = |location| log.find(location).filter(|found| found.record.key == key);
-        let looked = self.index.use_item(place, find, |_, found| {
-            match death(mark, &found.record, now) {
-                Some(miss) => (Lookup::Miss(miss), false),
-                None => (Lookup::Hit(visit(hit(found))), true),
-            }
-        });
-        looked.unwrap_or(Lookup::Miss(Miss::Absent))
+        let mark = self.shards.get(place.shard).map_or(0, Shard::mark);
+        let mut visit = Some(visit);
+        let seen = self.look(place, key, |record| death(mark, record, now), &mut visit);
+        self.show(seen, key, now, visit)
     }
 
     /// The same, after giving the item a new expiry. The cas unique stays.
@@ -141,21 +139,23 @@ impl Store {
         if let Some(miss) = turn.touch(place, key, expiry) {
             return Lookup::Miss(miss);
         }
-        let log = turn.shard.log();
-        let find = |location| log.find(location).filter(|found| found.record.key == key);
         // Shown even if it is dead by now: this is what it was touched for.
-        let looked = self
-            .index
-            .use_item(place, find, |_, found| (visit(hit(found)), true));
-        looked.map_or(Lookup::Miss(Miss::Absent), Lookup::Hit)
+        let mut visit = Some(visit);
+        let seen = self.look(place, key, |_| None, &mut visit);
+        drop(turn);
+        self.show(seen, key, now, visit)
     }
 
     /// Gives the live item a new expiry; returns whether there was one. The cas unique stays.
     pub fn touch(&self, key: &[u8], expiry: Expiry, now: Time) -> bool {
-        matches!(
-            self.get_and_touch(key, expiry, now, |_| ()),
-            Lookup::Hit(())
-        )
+        let Some((place, mut turn)) = self.turn_for(key, now) else {
+            return false;
+        };
+        let is_touched = turn.touch(place, key, expiry).is_none();
+        if is_touched {
+            turn.mark_used(place, key);
+        }
+        is_touched
     }
 
     /// Stores the item whether or not the key is taken.
@@ -262,6 +262,7 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
             limit_bytes: self.memory_limit_bytes.load(Ordering::Relaxed),
+            decompress_failures: self.decompress_failures.load(Ordering::Relaxed),
             shard_count: count(self.shards.len()),
             ..Snapshot::default()
         };
@@ -276,6 +277,7 @@ impl Store {
         for shard in &self.shards {
             shard.writer().counters = Counters::default();
         }
+        self.decompress_failures.store(0, Ordering::Relaxed);
     }
 
     fn turn(&self, number: usize, now: Time) -> Option<Turn<'_>> {
@@ -294,14 +296,5 @@ impl Store {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
         Some((place, self.turn(place.shard, now)?))
-    }
-}
-
-fn hit(Found { record, shared }: Found<'_>) -> Hit<'_> {
-    Hit {
-        client_flags: record.client_flags,
-        cas: record.cas,
-        expiry: record.expiry,
-        value: shared.map_or(ValueRef::Inline(record.value), ValueRef::Shared),
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! It knows no order and no key: the writer says where, the index knows why.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
+use crate::compress::{Compressed, raw_value};
+use crate::item::ValueRef;
 use crate::record::Record;
 use crate::time::Expiry;
 
@@ -37,6 +41,7 @@ pub(crate) struct Large {
     pub(crate) cas: u64,
     pub(crate) expiry: Expiry,
     pub(crate) client_flags: u32,
+    pub(crate) compressed: Option<Compressed>,
     pub(crate) key: Box<[u8]>,
     pub(crate) value: Bytes,
 }
@@ -46,6 +51,19 @@ pub(crate) struct Large {
 pub(crate) struct Found<'a> {
     pub(crate) record: Record<'a>,
     pub(crate) shared: Option<&'a Bytes>,
+}
+
+impl<'a> Found<'a> {
+    /// The value as it is stored.
+    pub(crate) fn value(&self) -> ValueRef<'a> {
+        self.shared
+            .map_or(ValueRef::Inline(self.record.value), ValueRef::Shared)
+    }
+
+    /// The value as clients know it; `None` if it is damaged.
+    pub(crate) fn raw_value(&self) -> Option<Cow<'a, [u8]>> {
+        raw_value(self.record.value, self.record.compressed)
+    }
 }
 
 /// Segments and slots.
@@ -98,6 +116,7 @@ impl Log {
                     expiry: large.expiry,
                     has_expiry: true,
                     client_flags: large.client_flags,
+                    compressed: large.compressed,
                     key: &large.key,
                     value: &large.value,
                 };

@@ -28,11 +28,42 @@ pub(crate) fn parse(value: &[u8]) -> Option<u64> {
 
 /// The value that replaces one of `value_len` bytes: it does not become shorter but gets blanks on
 /// the right, and becomes as long as the number needs.
-pub(crate) fn format(number: u64, value_len: usize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(value_len.max(DIGITS_MAX));
-    text.extend_from_slice(number.to_string().as_bytes());
-    text.resize(value_len.max(text.len()), b' ');
+pub(crate) fn format(number: u64, value_len: usize) -> Text {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    let len = value_len.max(digits.len());
+    let mut text = if len <= DIGITS_MAX {
+        Text::Short([b' '; DIGITS_MAX], len)
+    } else {
+        Text::Long(vec![b' '; len])
+    };
+    for (to, digit) in text.as_mut_slice().iter_mut().zip(digits) {
+        *to = *digit;
+    }
     text
+}
+
+/// A number as a value, on the stack unless it is filled up with blanks.
+#[derive(Debug)]
+pub(crate) enum Text {
+    Short([u8; DIGITS_MAX], usize),
+    Long(Vec<u8>),
+}
+
+impl Text {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Short(text, len) => text.get(..*len).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Self::Short(text, _) => text,
+            Self::Long(text) => text,
+        }
+    }
 }
 
 /// C's `isspace`.
@@ -88,10 +119,14 @@ mod tests {
 
     #[test]
     fn a_value_grows_but_never_shrinks() {
-        assert_eq!(format(9, 2), b"9 ");
-        assert_eq!(format(100, 2), b"100");
-        assert_eq!(format(0, 0), b"0");
-        assert_eq!(format(u64::MAX, 1), b"18446744073709551615");
-        assert_eq!(parse(&format(7, 40)), Some(7));
+        assert_eq!(format(9, 2).as_slice(), b"9 ");
+        assert_eq!(format(100, 2).as_slice(), b"100");
+        assert_eq!(format(0, 0).as_slice(), b"0");
+        assert_eq!(format(u64::MAX, 1).as_slice(), b"18446744073709551615");
+        for len in [19, 20, 21] {
+            let text = [b"7".to_vec(), vec![b' '; len - 1]].concat();
+            assert_eq!(format(7, len).as_slice(), text);
+        }
+        assert_eq!(parse(format(7, 40).as_slice()), Some(7));
     }
 }

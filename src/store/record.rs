@@ -8,18 +8,22 @@
 //! | 8 | cas unique |
 //! | 0 or 6 | expiry in milliseconds; all bits set: never |
 //! | 0 or 4 | client flags |
+//! | 0 or 8 | of a compressed value: its length before, its checksum before |
 //! | | the key, the value |
 
 use bytes::{Buf, BufMut};
 
+use crate::compress::Compressed;
 use crate::time::{Expiry, Time};
 
 const FIXED_LEN: usize = 14;
 const EXPIRY_LEN: usize = 6;
 const CLIENT_FLAGS_LEN: usize = 4;
+const COMPRESSED_LEN: usize = 8;
 
 const HAS_EXPIRY: u8 = 1;
 const HAS_CLIENT_FLAGS: u8 = 2;
+const IS_COMPRESSED: u8 = 4;
 
 /// Six bytes of milliseconds last for 8,900 years.
 const NEVER: u64 = (1 << 48) - 1;
@@ -32,22 +36,26 @@ pub(crate) struct Record<'a> {
     /// An expiry can be changed in place.
     pub(crate) has_expiry: bool,
     pub(crate) client_flags: u32,
+    pub(crate) compressed: Option<Compressed>,
     pub(crate) key: &'a [u8],
+    /// As it is stored: compressed or not.
     pub(crate) value: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     /// Bytes that it takes in a segment.
     pub(crate) fn len(&self) -> usize {
-        FIXED_LEN
-            + if self.has_expiry { EXPIRY_LEN } else { 0 }
-            + if self.client_flags == 0 {
-                0
-            } else {
-                CLIENT_FLAGS_LEN
-            }
-            + self.key.len()
-            + self.value.len()
+        let mut len = FIXED_LEN + self.key.len() + self.value.len();
+        if self.has_expiry {
+            len += EXPIRY_LEN;
+        }
+        if self.client_flags != 0 {
+            len += CLIENT_FLAGS_LEN;
+        }
+        if self.compressed.is_some() {
+            len += COMPRESSED_LEN;
+        }
+        len
     }
 
     /// The record that `bytes` begin with.
@@ -68,6 +76,13 @@ impl<'a> Record<'a> {
         } else {
             (0, rest)
         };
+        let (compressed, rest) = if options & IS_COMPRESSED != 0 {
+            let (mut field, rest) = rest.split_at_checked(COMPRESSED_LEN)?;
+            let (raw_len, checksum) = (field.get_u32_le(), field.get_u32_le());
+            (Some(Compressed { raw_len, checksum }), rest)
+        } else {
+            (None, rest)
+        };
         let (key, rest) = rest.split_at_checked(key_len.into())?;
         let value = rest.get(..usize::try_from(u32::from_le_bytes(*value_len)).ok()?)?;
         Some(Self {
@@ -75,6 +90,7 @@ impl<'a> Record<'a> {
             expiry,
             has_expiry,
             client_flags,
+            compressed,
             key,
             value,
         })
@@ -82,12 +98,16 @@ impl<'a> Record<'a> {
 
     /// Writes it over the first [`Self::len`] bytes of `out`.
     pub(crate) fn write(&self, mut out: &mut [u8]) {
-        let options = if self.has_expiry { HAS_EXPIRY } else { 0 }
-            | if self.client_flags == 0 {
-                0
-            } else {
-                HAS_CLIENT_FLAGS
-            };
+        let mut options = 0;
+        if self.has_expiry {
+            options |= HAS_EXPIRY;
+        }
+        if self.client_flags != 0 {
+            options |= HAS_CLIENT_FLAGS;
+        }
+        if self.compressed.is_some() {
+            options |= IS_COMPRESSED;
+        }
         // Keys and values are measured before: see `Store::fits`.
         out.put_u8(u8::try_from(self.key.len()).unwrap_or(u8::MAX));
         out.put_u8(options);
@@ -98,6 +118,10 @@ impl<'a> Record<'a> {
         }
         if self.client_flags != 0 {
             out.put_u32_le(self.client_flags);
+        }
+        if let Some(compressed) = self.compressed {
+            out.put_u32_le(compressed.raw_len);
+            out.put_u32_le(compressed.checksum);
         }
         out.put_slice(self.key);
         out.put_slice(self.value);
@@ -138,12 +162,17 @@ mod tests {
             Expiry::At(Time::from_millis(NEVER - 1)),
         ] {
             for (client_flags, key) in [(0, &b"k"[..]), (u32::MAX, &long_key)] {
+                let compressed = (client_flags != 0).then_some(Compressed {
+                    raw_len: 7,
+                    checksum: u32::MAX,
+                });
                 for has_expiry in [expiry != Expiry::Never, true] {
                     let record = Record {
                         cas: u64::MAX,
                         expiry,
                         has_expiry,
                         client_flags,
+                        compressed,
                         key,
                         value: b"value",
                     };
@@ -164,6 +193,7 @@ mod tests {
             expiry: Expiry::Never,
             has_expiry: true,
             client_flags: 1,
+            compressed: None,
             key: b"key",
             value: b"value",
         };
@@ -181,6 +211,7 @@ mod tests {
             expiry: Expiry::Never,
             has_expiry: true,
             client_flags: 1,
+            compressed: None,
             key: b"key",
             value: b"value",
         };

@@ -1,5 +1,7 @@
 //! What the store counts.
 
+use crate::compress::Attempt;
+
 /// The store's gauges and counters at one moment. Shards are read one after the other, so numbers
 /// of a busy store need not fit each other to the last item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,18 @@ pub struct Snapshot {
     pub table_bytes: u64,
     /// Shards of the store.
     pub shard_count: u64,
+    /// Values that were compressed when they were stored.
+    pub compressed: u64,
+    /// Bytes of those before.
+    pub compressed_raw_bytes: u64,
+    /// Bytes of those after.
+    pub compressed_stored_bytes: u64,
+    /// Values that were too short to be tried, while compression was on.
+    pub compress_skipped_short: u64,
+    /// Values that would not have become smaller by an eighth.
+    pub compress_skipped_incompressible: u64,
+    /// Values that were not what had been stored when they were asked for: they are removed.
+    pub decompress_failures: u64,
 }
 
 /// The counters of one shard; gauges are read off the shard itself.
@@ -46,6 +60,11 @@ pub(crate) struct Counters {
     pub(crate) reclaimed: u64,
     pub(crate) sweep_reclaimed: u64,
     pub(crate) sweep_items_checked: u64,
+    pub(crate) compressed: u64,
+    pub(crate) compressed_raw_bytes: u64,
+    pub(crate) compressed_stored_bytes: u64,
+    pub(crate) compress_skipped_short: u64,
+    pub(crate) compress_skipped_incompressible: u64,
 }
 
 impl Counters {
@@ -57,6 +76,26 @@ impl Counters {
         snapshot.reclaimed += self.reclaimed;
         snapshot.sweep_reclaimed += self.sweep_reclaimed;
         snapshot.sweep_items_checked += self.sweep_items_checked;
+        snapshot.compressed += self.compressed;
+        snapshot.compressed_raw_bytes += self.compressed_raw_bytes;
+        snapshot.compressed_stored_bytes += self.compressed_stored_bytes;
+        snapshot.compress_skipped_short += self.compress_skipped_short;
+        snapshot.compress_skipped_incompressible += self.compress_skipped_incompressible;
+    }
+
+    /// A value of `stored_len` bytes was stored, compressed or not.
+    pub(crate) fn count_stored(&mut self, attempt: Attempt, stored_len: usize) {
+        self.total_items += 1;
+        match attempt {
+            Attempt::Off => {}
+            Attempt::Short => self.compress_skipped_short += 1,
+            Attempt::Incompressible => self.compress_skipped_incompressible += 1,
+            Attempt::Compressed(compressed) => {
+                self.compressed += 1;
+                self.compressed_raw_bytes += u64::from(compressed.raw_len);
+                self.compressed_stored_bytes += count(stored_len);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::sync::MutexGuard;
 
 use crate::budget::large_charge;
+use crate::compress::{Attempt, Compressed};
 use crate::expire::death;
 use crate::index::{Index, Place, Word};
 use crate::item::NewValue;
@@ -27,17 +28,53 @@ pub(crate) struct Turn<'a> {
     pub(crate) writer: MutexGuard<'a, Writer>,
 }
 
-/// An item that shall be stored, with a new cas unique unless it keeps one.
-#[derive(Debug)]
-pub(crate) struct Put<'a> {
-    pub(crate) key: &'a [u8],
+/// What an item keeps when its value changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
     pub(crate) client_flags: u32,
     pub(crate) expiry: Expiry,
     /// Leave room for an expiry even if there is none.
     pub(crate) has_expiry: bool,
+}
+
+impl Kept {
+    pub(crate) const fn of(record: &Record<'_>) -> Self {
+        Self {
+            client_flags: record.client_flags,
+            expiry: record.expiry,
+            has_expiry: record.has_expiry,
+        }
+    }
+}
+
+/// An item that shall be stored, with a new cas unique unless it keeps one.
+#[derive(Debug)]
+pub(crate) struct Put<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) kept: Kept,
+    /// As it shall be stored: compressed or not.
     pub(crate) value: NewValue<'a>,
+    pub(crate) compressed: Option<Compressed>,
     pub(crate) fetched: bool,
     pub(crate) cas: Option<u64>,
+}
+
+impl<'a> Put<'a> {
+    pub(crate) const fn new(
+        key: &'a [u8],
+        kept: Kept,
+        value: NewValue<'a>,
+        attempt: Attempt,
+    ) -> Self {
+        Self {
+            key,
+            kept,
+            value,
+            compressed: attempt.compressed(),
+            fetched: false,
+            cas: None,
+        }
+    }
 }
 
 /// The item that a key has, dead or alive.
@@ -128,9 +165,10 @@ impl Turn<'_> {
         }
         let record = Record {
             cas,
-            expiry: put.expiry,
-            has_expiry: put.has_expiry,
-            client_flags: put.client_flags,
+            expiry: put.kept.expiry,
+            has_expiry: put.kept.has_expiry,
+            client_flags: put.kept.client_flags,
+            compressed: put.compressed,
             key: put.key,
             value,
         };
@@ -168,8 +206,9 @@ impl Turn<'_> {
         let slot = self.add_slot(place, is_main, charge);
         let large = Large {
             cas,
-            expiry: put.expiry,
-            client_flags: put.client_flags,
+            expiry: put.kept.expiry,
+            client_flags: put.kept.client_flags,
+            compressed: put.compressed,
             key: put.key.into(),
             value: match put.value {
                 NewValue::Owned(value) => value,
@@ -222,47 +261,52 @@ impl Turn<'_> {
         !old.is_dead
     }
 
-    /// Gives the live item another expiry, and marks it as used; returns whether there is one.
+    /// Gives the live item another expiry; returns why not if there is none.
     pub(crate) fn touch(&mut self, place: Place, key: &[u8], expiry: Expiry) -> Option<Miss> {
-        let copy = |word: Word, Found { record, .. }: Found<'_>| {
-            let in_place = record.has_expiry || expiry == Expiry::Never;
-            let copied = if in_place {
-                Vec::new()
-            } else {
-                record.value.to_vec()
-            };
+        let looked = self.look(place, key, |word, Found { record, .. }| {
+            let is_in_place = record.has_expiry || expiry == Expiry::Never;
+            // As it is stored, compressed or not.
+            let value = (!is_in_place).then(|| record.value.to_vec());
             (
                 word,
-                record.has_expiry,
-                in_place,
+                Kept::of(&record),
                 record.cas,
-                record.client_flags,
-                copied,
+                record.compressed,
+                value,
             )
+        });
+        let (word, kept, cas, compressed, value) = match looked {
+            Lookup::Hit(seen) => seen,
+            Lookup::Miss(miss) => return Some(miss),
         };
-        let (word, has_expiry, in_place, cas, client_flags, value) =
-            match self.look(place, key, copy) {
-                Lookup::Hit(seen) => seen,
-                Lookup::Miss(miss) => return Some(miss),
-            };
-        if !in_place {
+        if let Some(value) = value {
             let put = Put {
                 key,
-                client_flags,
-                expiry,
-                has_expiry: true,
+                kept: Kept {
+                    expiry,
+                    has_expiry: true,
+                    ..kept
+                },
                 value: NewValue::Copied(&value),
+                compressed,
                 fetched: true,
                 cas: Some(cas),
             };
             // Without room it keeps the expiry that it has.
             let _ = self.put(place, put);
-        } else if has_expiry {
+        } else if kept.has_expiry {
             self.shard
                 .log_mut()
                 .overwrite_expiry(word.location(), expiry);
         }
         None
+    }
+
+    /// Tells eviction that somebody uses the item.
+    pub(crate) fn mark_used(&self, place: Place, key: &[u8]) {
+        let log = self.shard.log();
+        let find = |location| log.find(location).filter(|found| found.record.key == key);
+        self.index.use_item(place, find, |_, _| ((), true));
     }
 
     fn note_expiry(&mut self, location: Location, expires: bool) {

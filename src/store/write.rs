@@ -1,12 +1,13 @@
 //! How items are written: what the storing operations have in common, each in one turn.
 
 use crate::Store;
+use crate::compress::{Attempt, compressing};
 use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
 use crate::time::{Expiry, Time};
-use crate::turn::{Put, Turn};
+use crate::turn::{Kept, Put, Turn};
 
 impl Store {
     /// Stores the item unless there is a refusal.
@@ -17,35 +18,27 @@ impl Store {
         now: Time,
         refusal: impl FnOnce(&Turn<'_>, Place) -> Option<StoreOutcome>,
     ) -> StoreOutcome {
-        let value_len = new.value.len();
-        if !self.fits(key.len(), new.client_flags, value_len) {
+        if !self.fits(key.len(), new.client_flags, new.value.len()) {
             return StoreOutcome::TooLarge;
         }
-        let Some((place, mut turn)) = self.turn_for(key, now) else {
-            return StoreOutcome::NoMemory;
-        };
-        if !turn.has_room_for(key.len(), value_len) {
-            return StoreOutcome::NoMemory;
-        }
-        if let Some(outcome) = refusal(&turn, place) {
-            return outcome;
-        }
-        let put = Put {
-            key,
+        let kept = Kept {
             client_flags: new.client_flags,
             expiry: new.expiry,
             has_expiry: new.expiry != Expiry::Never,
-            value: new.value,
-            fetched: false,
-            cas: None,
         };
-        match turn.put(place, put) {
-            Some(cas) => {
-                turn.writer.counters.total_items += 1;
-                StoreOutcome::Stored { cas }
+        compressing(new.value, self.compress_len_min, |value, attempt| {
+            let Some((place, mut turn)) = self.turn_for(key, now) else {
+                return StoreOutcome::NoMemory;
+            };
+            if !turn.has_room_for(key.len(), value.len()) {
+                return StoreOutcome::NoMemory;
             }
-            None => StoreOutcome::NoMemory,
-        }
+            if let Some(outcome) = refusal(&turn, place) {
+                return outcome;
+            }
+            let put = Put::new(key, kept, value, attempt);
+            turn.store(place, put, attempt)
+        })
     }
 
     /// Stores the live item again with a value that is `added_len` bytes longer.
@@ -60,43 +53,26 @@ impl Store {
             return StoreOutcome::NotStored;
         };
         let extended = turn.look(place, key, |_, found| {
-            let old = found.record;
-            let value_len = old.value.len().saturating_add(added_len);
-            if !self.fits(key.len(), old.client_flags, value_len) {
+            let old = found.raw_value().ok_or(StoreOutcome::NotStored)?;
+            let value_len = old.len().saturating_add(added_len);
+            if !self.fits(key.len(), found.record.client_flags, value_len) {
                 return Err(StoreOutcome::TooLarge);
             }
-            if !turn.has_room_for(key.len(), value_len) {
-                return Err(StoreOutcome::NoMemory);
-            }
-            Ok((
-                old.client_flags,
-                old.expiry,
-                old.has_expiry,
-                join(old.value),
-            ))
+            Ok((Kept::of(&found.record), join(&old)))
         });
-        let (client_flags, expiry, has_expiry, value) = match extended {
+        let (kept, value) = match extended {
             Lookup::Miss(_) => return StoreOutcome::NotStored,
             Lookup::Hit(Err(outcome)) => return outcome,
             Lookup::Hit(Ok(extended)) => extended,
         };
         let value = NewValue::Owned(value.into());
-        let put = Put {
-            key,
-            client_flags,
-            expiry,
-            has_expiry,
-            value,
-            fetched: false,
-            cas: None,
-        };
-        match turn.put(place, put) {
-            Some(cas) => {
-                turn.writer.counters.total_items += 1;
-                StoreOutcome::Stored { cas }
+        compressing(value, self.compress_len_min, |value, attempt| {
+            if !turn.has_room_for(key.len(), value.len()) {
+                return StoreOutcome::NoMemory;
             }
-            None => StoreOutcome::NoMemory,
-        }
+            let put = Put::new(key, kept, value, attempt);
+            turn.store(place, put, attempt)
+        })
     }
 
     /// Stores the live item again with another number.
@@ -110,42 +86,44 @@ impl Store {
             return Arithmetic::NotFound;
         };
         let changed = turn.look(place, key, |word, found| {
-            let old = found.record;
-            let number = number::parse(old.value).ok_or(Arithmetic::NonNumeric)?;
+            let old = found.raw_value().ok_or(Arithmetic::NotFound)?;
+            let number = number::parse(&old).ok_or(Arithmetic::NonNumeric)?;
             let number = change(number);
-            let value = number::format(number, old.value.len());
-            if !self.fits(key.len(), old.client_flags, value.len())
-                || !turn.has_room_for(key.len(), value.len())
+            let value = number::format(number, old.len());
+            let value_len = value.as_slice().len();
+            if !self.fits(key.len(), found.record.client_flags, value_len)
+                || !turn.has_room_for(key.len(), value_len)
             {
                 return Err(Arithmetic::NoMemory);
             }
-            Ok((
-                number,
-                value,
-                old.client_flags,
-                old.expiry,
-                old.has_expiry,
-                word.is_fetched(),
-            ))
+            Ok((number, value, Kept::of(&found.record), word.is_fetched()))
         });
-        let (number, value, client_flags, expiry, has_expiry, fetched) = match changed {
+        let (number, value, kept, fetched) = match changed {
             Lookup::Miss(_) => return Arithmetic::NotFound,
             Lookup::Hit(Err(outcome)) => return outcome,
             Lookup::Hit(Ok(changed)) => changed,
         };
-        let value = NewValue::Copied(&value);
         let put = Put {
-            key,
-            client_flags,
-            expiry,
-            has_expiry,
-            value,
             fetched,
-            cas: None,
+            ..Put::new(key, kept, NewValue::Copied(value.as_slice()), Attempt::Off)
         };
         match turn.put(place, put) {
             Some(cas) => Arithmetic::Number { value: number, cas },
             None => Arithmetic::NoMemory,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Stores the item and counts it.
+    fn store(&mut self, place: Place, put: Put<'_>, attempt: Attempt) -> StoreOutcome {
+        let stored_len = put.value.len();
+        match self.put(place, put) {
+            Some(cas) => {
+                self.writer.counters.count_stored(attempt, stored_len);
+                StoreOutcome::Stored { cas }
+            }
+            None => StoreOutcome::NoMemory,
         }
     }
 }

@@ -19,6 +19,7 @@ fn store(memory_limit_bytes: u64) -> Store {
         shard_count: NonZeroUsize::new(2),
         cas_start: 0,
         evict: true,
+        compress_len_min: None,
     })
 }
 

@@ -17,6 +17,7 @@ fn store(memory_limit_bytes: u64) -> Store {
         shard_count: NonZeroUsize::new(1),
         cas_start: 0,
         evict: true,
+        compress_len_min: None,
     })
 }
 
@@ -160,6 +161,7 @@ fn without_eviction_a_full_store_refuses() {
         shard_count: NonZeroUsize::new(1),
         cas_start: 0,
         evict: false,
+        compress_len_min: None,
     });
     let count = 20_000_u64;
     let refused = (0..count).find(|id| {
@@ -316,6 +318,7 @@ fn cas_uniques_start_above_the_given_number_even_at_its_end() {
             shard_count: NonZeroUsize::new(8),
             cas_start,
             evict: true,
+            compress_len_min: None,
         });
         for id in 0..100_u64 {
             let outcome = store.set(&id.to_be_bytes(), forever(b"v"), NOW);

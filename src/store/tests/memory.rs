@@ -43,6 +43,7 @@ fn allocated_bytes_stay_within_the_limit_whatever_is_stored() {
         shard_count: NonZeroUsize::new(4),
         cas_start: 0,
         evict: true,
+        compress_len_min: None,
     });
     let before = HEAP.allocated();
     let value = vec![b'v'; VALUE_LEN_MAX];

@@ -18,13 +18,14 @@ use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 
-fn store(memory_limit_bytes: u64, shard_count: usize) -> Store {
+fn store(memory_limit_bytes: u64, shard_count: usize, compress_len_min: Option<usize>) -> Store {
     Store::new(&Config {
         memory_limit_bytes,
         item_len_max: ITEM_LEN_MAX,
         shard_count: NonZeroUsize::new(shard_count),
         cas_start: 1_000,
         evict: true,
+        compress_len_min,
     })
 }
 
@@ -95,8 +96,13 @@ fn perform(store: &Store, op: &Op, now: Time) -> Answer {
 }
 
 /// Runs `count` operations that never come near the memory limit; returns the number of hits.
-fn run(random: &mut Random, count: usize, shard_count: usize) -> usize {
-    let store = store(256 << 20, shard_count);
+fn run(
+    random: &mut Random,
+    count: usize,
+    shard_count: usize,
+    compress_len_min: Option<usize>,
+) -> usize {
+    let store = store(256 << 20, shard_count, compress_len_min);
     let mut reference = Reference::default();
     let mut uniques = HashSet::new();
     let mut hits = 0;
@@ -120,13 +126,16 @@ fn run(random: &mut Random, count: usize, shard_count: usize) -> usize {
     let snapshot = store.snapshot();
     assert_eq!(snapshot.curr_items, reference.live_count(now));
     assert_eq!(snapshot.evictions, 0);
+    assert_eq!(snapshot.decompress_failures, 0);
+    assert!(count < 100_000 || (snapshot.compressed > 0) == compress_len_min.is_some());
     hits
 }
 
 #[test]
 fn ten_million_operations_answer_as_the_model_does() {
-    for seed in 0..4 {
-        let hits = run(&mut Random::seeded(seed), 2_500_000, 1 << seed);
+    for (seed, compress_len_min) in (0..).zip([None, Some(0), None, Some(200)]) {
+        let mut random = Random::seeded(seed);
+        let hits = run(&mut random, 2_500_000, 1 << seed, compress_len_min);
         assert!(hits > 250_000, "{hits} hits prove little");
     }
 }
@@ -136,14 +145,22 @@ proptest! {
     #[test]
     fn any_operations_answer_as_the_model_does(entropy in prop::collection::vec(any::<u64>(), 1..400)) {
         let count = entropy.len() / 4;
-        let _ = run(&mut Random::recorded(entropy), count, 2);
+        let _ = run(&mut Random::recorded(entropy.clone()), count, 2, None);
+        let _ = run(&mut Random::recorded(entropy), count, 2, Some(0));
     }
 }
 
 #[test]
 fn under_eviction_a_hit_is_always_the_newest_write() {
+    for compress_len_min in [None, Some(400)] {
+        run_full(compress_len_min);
+    }
+}
+
+/// Runs operations on a store that is much too small for what they store.
+fn run_full(compress_len_min: Option<usize>) {
     let limit = 1 << 20;
-    let store = store(limit, 4);
+    let store = store(limit, 4, compress_len_min);
     let mut random = Random::seeded(99);
     let mut newest: HashMap<u64, Vec<u8>> = HashMap::new();
     let (mut hits, mut misses) = (0_u64, 0_u64);
@@ -157,7 +174,12 @@ fn under_eviction_a_hit_is_always_the_newest_write() {
         if random.below(2) == 0 {
             let len_max = if random.below(50) == 0 { 30_000 } else { 600 };
             let mut value = step.to_be_bytes().to_vec();
-            value.resize(8 + usize::try_from(random.below(len_max)).unwrap(), 0);
+            // Half of it compresses to nothing, the other half not at all.
+            let len = 8 + usize::try_from(random.below(len_max)).unwrap();
+            while value.len() < len / 2 {
+                value.extend_from_slice(&random.below(u64::MAX).to_be_bytes());
+            }
+            value.resize(len, 0);
             let outcome = store.set(&key, new_item(0, Expiry::Never, &value), now);
             assert!(matches!(outcome, StoreOutcome::Stored { .. }));
             newest.insert(id, value);
