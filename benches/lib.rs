@@ -1,1 +1,6 @@
-//! Benchmarks: `cargo bench -p benches`. Each file is one; there is nothing here to call.
+//! What the benchmarks have in common. `cargo bench -p benches` runs them; each is a file or directory
+//! of its own, and `benches/README.md` says what each shows.
+
+pub mod daemon;
+pub mod plot;
+pub mod report;

@@ -1,0 +1,207 @@
+//! A cache daemon that a benchmark starts, measures and stops: nuthatch, or memcached beside it.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(10);
+const POLLS_MAX: usize = 1000;
+
+/// A daemon program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// What to call it.
+    pub name: &'static str,
+    path: PathBuf,
+}
+
+impl Program {
+    /// Those that there are: nuthatch by `NUTHATCH_BIN` or as this workspace's release build, and
+    /// memcached from the search path.
+    pub fn all() -> Vec<Self> {
+        let built = || {
+            // The benchmark itself is in target/release/deps.
+            let exe = std::env::current_exe().ok()?;
+            let release = exe.parent().and_then(Path::parent);
+            release.map(|release| release.join("nuthatch"))
+        };
+        let nuthatch = std::env::var_os("NUTHATCH_BIN")
+            .map(PathBuf::from)
+            .or_else(built);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let memcached = std::env::split_paths(&path).map(|path| path.join("memcached"));
+        let nuthatch = nuthatch.filter(|path| path.exists());
+        [
+            ("nuthatch", nuthatch),
+            (
+                "memcached",
+                memcached.into_iter().find(|path| path.exists()),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, path)| Some(Self { name, path: path? }))
+        .collect()
+    }
+
+    /// What `-V` says.
+    pub fn version(&self) -> String {
+        let output = Command::new(&self.path).arg("-V").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        text.unwrap_or_default().trim().to_owned()
+    }
+
+    /// Starts it with one thread on a free port.
+    ///
+    /// # Errors
+    /// The program cannot be run, or opens no port within ten seconds.
+    pub fn start(&self, memory_mib: u64) -> io::Result<Daemon> {
+        let directory = TempDir::new()?;
+        let port_file = directory.path().join("port");
+        let child = Command::new(&self.path)
+            .args(["-p", "-1", "-U", "0", "-l", "127.0.0.1", "-t", "1"])
+            .args(["-u", "root", "-m", &memory_mib.to_string()])
+            .env("MEMCACHED_PORT_FILENAME", &port_file)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut daemon = Daemon { child, port: 0 };
+        for _ in 0..POLLS_MAX {
+            let text = fs::read_to_string(&port_file).unwrap_or_default();
+            let port = text
+                .lines()
+                .find_map(|line| line.strip_prefix("TCP INET: "));
+            if let Some(port) = port.and_then(|port| port.parse().ok()) {
+                daemon.port = port;
+                return Ok(daemon);
+            }
+            thread::sleep(POLL);
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// A running daemon; dropping it stops it.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Daemon {
+    /// A connection that waits a minute for an answer at most.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub fn connect(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        Ok(Connection {
+            reader: BufReader::with_capacity(1 << 20, stream.try_clone()?),
+            stream,
+        })
+    }
+
+    /// Bytes of memory that the process has now, and the most that it ever had.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resident(&self) -> io::Result<[u64; 2]> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+            number.unwrap_or(0u64) << 10
+        };
+        Ok([kib("VmRSS:"), kib("VmHWM:")])
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have died, which the benchmark has noticed by then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Sends all of `request`.
+    ///
+    /// # Errors
+    /// The daemon is gone.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
+    }
+
+    /// Reads a line into `line`, instead of what it was.
+    ///
+    /// # Errors
+    /// The daemon is gone, or silent for a minute.
+    pub fn line<'a>(&mut self, line: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        line.clear();
+        self.reader.read_until(b'\n', line)?;
+        line.strip_suffix(b"\r\n")
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Reads the answer to a `get` of any number of keys: calls `hit` with each key that is there.
+    ///
+    /// # Errors
+    /// As for [`Self::line`], and any other answer.
+    pub fn hits(&mut self, mut hit: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            let answer = self.line(&mut line)?;
+            if answer == b"END" {
+                return Ok(());
+            }
+            let mut fields = answer.split(|byte| *byte == b' ').skip(1);
+            let (Some(key), Some(len)) = (fields.next(), fields.nth(1).and_then(decimal)) else {
+                let answer = String::from_utf8_lossy(answer).into_owned();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, answer));
+            };
+            hit(key);
+            io::copy(
+                &mut io::Read::take(&mut self.reader, len + 2),
+                &mut io::sink(),
+            )?;
+        }
+    }
+
+    /// A number that `stats` tells.
+    ///
+    /// # Errors
+    /// As for [`Self::line`], and no such number.
+    pub fn stat(&mut self, name: &str) -> io::Result<u64> {
+        self.send(b"stats\r\n")?;
+        let (mut line, mut value) = (Vec::new(), None);
+        let prefix = format!("STAT {name} ");
+        loop {
+            let answer = self.line(&mut line)?;
+            if answer == b"END" {
+                return value.ok_or_else(|| io::ErrorKind::NotFound.into());
+            }
+            if let Some(text) = answer.strip_prefix(prefix.as_bytes()) {
+                value = decimal(text);
+            }
+        }
+    }
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
