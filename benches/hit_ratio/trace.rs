@@ -112,7 +112,7 @@ impl Generated {
             name,
             exponent,
             keys: keys / divisor,
-            len: 4 * keys.min(2_000_000) / divisor,
+            len: 8 * keys.min(2_000_000) / divisor,
             popularity,
             sizes,
         })

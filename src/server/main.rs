@@ -9,6 +9,10 @@ use nuthatch::{Bound, signals, telemetry};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The exit codes of memcached.
 const EXIT_VALUE: u8 = 1;
 const EXIT_USAGE: u8 = 64;
