@@ -18,6 +18,12 @@ fn ask(peer: &mut TcpPeer, request: &[u8], last_line: &str) -> Vec<String> {
     lines
 }
 
+/// A value of a megabyte.
+fn large_set(key: &str) -> Vec<u8> {
+    let line = format!("set {key} 0 0 1000000\r\n");
+    [line.as_bytes(), &vec![b'v'; 1_000_000], b"\r\n"].concat()
+}
+
 fn stat(peer: &mut TcpPeer, name: &str) -> u64 {
     let wanted = format!("STAT {name} ");
     let lines = ask(peer, b"stats\r\n", "END");
@@ -102,13 +108,7 @@ fn a_get_of_two_mebibytes_is_answered_and_an_endless_one_is_cut_off() {
 fn a_client_that_does_not_read_is_not_read_from_and_delays_nobody() {
     let nuthatch = Nuthatch::start(&[]).unwrap();
     let mut innocent = nuthatch.connect().unwrap();
-    let set = [
-        b"set k 0 0 1000000\r\n".as_slice(),
-        &vec![b'v'; 1_000_000],
-        b"\r\n",
-    ]
-    .concat();
-    assert_eq!(ask(&mut innocent, &set, "STORED"), ["STORED"]);
+    assert_eq!(ask(&mut innocent, &large_set("k"), "STORED"), ["STORED"]);
     let mut deaf = nuthatch.connect().unwrap();
     deaf.stream().set_nonblocking(true).unwrap();
     // 64 MB of requests would be 9 TB of answers.
@@ -126,4 +126,66 @@ fn a_client_that_does_not_read_is_not_read_from_and_delays_nobody() {
     assert!(sent < 32 << 20, "it went on reading: {sent} bytes");
     // Of a megabyte each: some fill the sockets, and one waits.
     assert!(stat(&mut innocent, "get_hits") < 64);
+}
+
+#[test]
+fn half_sent_values_take_half_of_the_memory_and_the_next_is_refused() {
+    let nuthatch = Nuthatch::start(&["-m", "8"]).unwrap();
+    let mut innocent = nuthatch.connect().unwrap();
+    let set = large_set("k");
+    let (half, rest) = set.split_at(900_000);
+    let mut senders: Vec<TcpPeer> = (0..4).map(|_| nuthatch.connect().unwrap()).collect();
+    for sender in &mut senders {
+        sender.write_all(half).unwrap();
+    }
+    // Until the daemon has read all of that, there is room.
+    let mut answer = String::from("STORED");
+    let mut tries = 0;
+    while answer == "STORED" && tries < 1000 {
+        innocent.write_all(&set).unwrap();
+        answer = ask(
+            &mut innocent,
+            b"version\r\n",
+            "VERSION 1.6.45-nuthatch-0.1.0",
+        )
+        .remove(0);
+        tries += 1;
+    }
+    assert_eq!(answer, "SERVER_ERROR out of memory storing object");
+    assert_eq!(ask(&mut innocent, b"get k\r\n", "END"), ["END"]);
+    for sender in &mut senders {
+        assert_eq!(ask(sender, rest, "STORED"), ["STORED"]);
+    }
+    assert_eq!(ask(&mut innocent, &set, "STORED"), ["STORED"]);
+}
+
+#[test]
+fn readers_who_hold_deleted_values_are_cut_off_when_they_hold_a_quarter_of_the_memory() {
+    let nuthatch = Nuthatch::start(&["-m", "8"]).unwrap();
+    let mut innocent = nuthatch.connect().unwrap();
+    let mut deaf = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        ask(&mut innocent, &large_set(key), "STORED");
+        let mut peer = nuthatch.connect().unwrap();
+        // Much more than fits the sockets.
+        peer.write_all(format!("get {key}\r\n").repeat(200).as_bytes())
+            .unwrap();
+        deaf.push(peer);
+        let mut hits = 0;
+        let mut unchanged = 0;
+        while unchanged < 20 {
+            let now = stat(&mut innocent, "get_hits");
+            unchanged = if now == hits { unchanged + 1 } else { 0 };
+            hits = now;
+        }
+        let delete = format!("delete {key}\r\n");
+        assert_eq!(
+            ask(&mut innocent, delete.as_bytes(), "DELETED"),
+            ["DELETED"]
+        );
+    }
+    // Two of them are a quarter; the daemon waits for a second before it believes that they are slow.
+    let is_cut_off = (0..200_000).any(|_| stat(&mut innocent, "curr_connections") <= 3);
+    assert!(is_cut_off);
+    assert_eq!(ask(&mut innocent, &large_set("e"), "STORED"), ["STORED"]);
 }

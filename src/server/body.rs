@@ -4,7 +4,7 @@
 use crate::input::Input;
 use bytes::{BufMut, Bytes};
 use nuthatch_protocol::Storage;
-use nuthatch_store::LARGE_VALUE_LEN_MIN;
+use nuthatch_store::{Arriving, LARGE_VALUE_LEN_MIN};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -45,10 +45,21 @@ pub(crate) fn arrived<'a>(request: &Storage<'_>, after_line: &'a [u8]) -> Arrive
     }
 }
 
-/// Reads a large value, of which `begun` has arrived. `None` if no line end is behind it.
+/// A large value that has been read.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// The value, properly ended.
+    Value(Bytes),
+    /// No line end was behind it.
+    Unterminated,
+    /// There was no memory for it.
+    NoMemory,
+}
+
+/// Reads a large value, of which `begun` has arrived.
 ///
 /// The buffer grows with the bytes received, never with the bytes announced: it is at most twice
-/// what the client has really sent, or [`GROWTH_LEN_MIN`].
+/// what the client has really sent, or [`GROWTH_LEN_MIN`], and all of it is charged to `arriving`.
 ///
 /// # Cancel safety
 /// Not cancel-safe: what was read is lost. Only a closing connection cancels it.
@@ -56,17 +67,29 @@ pub(crate) async fn read_large<S>(
     stream: &mut S,
     request: &Storage<'_>,
     begun: &[u8],
-) -> io::Result<Option<Bytes>>
+    mut arriving: Arriving<'_>,
+) -> io::Result<Received>
 where
     S: AsyncRead + Unpin,
 {
     let body_len = usize::try_from(body_len(request)).unwrap_or(usize::MAX);
-    let mut body = begun.to_vec();
+    let mut body = Vec::new();
     while body.len() < body_len {
         let missing = body_len.saturating_sub(body.len());
         if body.len() == body.capacity() {
+            let growth = missing.min(body.len().max(begun.len()).max(GROWTH_LEN_MIN));
+            if !arriving.grow(growth as u64) {
+                let arrived = body.len().max(begun.len());
+                drop((body, arriving));
+                skip_from(stream, body_len.saturating_sub(arrived) as u64).await?;
+                return Ok(Received::NoMemory);
+            }
             // Exactly: what is left over would stay with the item, and nobody would charge it.
-            body.reserve_exact(missing.min(body.len().max(GROWTH_LEN_MIN)));
+            body.reserve_exact(growth);
+            if body.is_empty() {
+                body.extend_from_slice(begun);
+                continue;
+            }
         }
         let room = body.capacity().saturating_sub(body.len());
         let read = stream
@@ -79,7 +102,11 @@ where
     let value_len = body_len.saturating_sub(LINE_END.len());
     let terminated = body.ends_with(LINE_END);
     body.truncate(value_len);
-    Ok(terminated.then(|| Bytes::from(body)))
+    Ok(if terminated {
+        Received::Value(Bytes::from(body))
+    } else {
+        Received::Unterminated
+    })
 }
 
 /// Skips `len` bytes: what of them has arrived, then what is still to come. Returns how many had to
@@ -96,21 +123,46 @@ where
         .min(input.unread().len());
     input.consume(arrived);
     let missing = len.saturating_sub(arrived as u64);
-    let skipped = tokio::io::copy(&mut stream.take(missing), &mut tokio::io::sink()).await?;
-    if skipped < missing {
+    skip_from(stream, missing).await?;
+    Ok(missing)
+}
+
+async fn skip_from<S>(stream: &mut S, len: u64) -> io::Result<()>
+where
+    S: AsyncRead + Unpin,
+{
+    let skipped = tokio::io::copy(&mut stream.take(len), &mut tokio::io::sink()).await?;
+    if skipped < len {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(skipped)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nuthatch_protocol::{Key, StorageMode};
+    use nuthatch_store::{Config, Store};
     use tokio::io::{AsyncWriteExt, duplex};
 
-    /// What is read of a value when so much of it had come with its line.
-    fn read(value_len: usize, begun_len: usize, line_end: &[u8]) -> io::Result<Option<Bytes>> {
+    fn store(memory_limit_bytes: u64) -> Store {
+        Store::new(&Config {
+            memory_limit_bytes,
+            item_len_max: 1 << 20,
+            shard_count: None,
+            cas_start: 0,
+            evict: true,
+            compress_len_min: None,
+        })
+    }
+
+    /// What is read of a value when so much of it had come with its line, and what follows it.
+    fn read(
+        store: &Store,
+        value_len: usize,
+        begun_len: usize,
+        line_end: &[u8],
+    ) -> io::Result<(Received, Vec<u8>)> {
         let request = Storage::new(StorageMode::Set, Key::new(b"k").unwrap(), value_len as u64);
         let body = [vec![7; value_len], line_end.to_vec()].concat();
         let (begun, rest) = body.split_at(begun_len);
@@ -123,28 +175,59 @@ mod tests {
                 client.write_all(rest).await.unwrap();
                 drop(client);
             };
-            tokio::join!(read_large(&mut server, &request, begun), write).0
+            let read = async {
+                let arriving = store.arriving();
+                let received = read_large(&mut server, &request, begun, arriving).await?;
+                let mut rest = Vec::new();
+                server.read_to_end(&mut rest).await?;
+                Ok((received, rest))
+            };
+            tokio::join!(write, read).1
         })
     }
 
     #[test]
     fn a_large_value_takes_no_more_memory_than_it_is_charged() {
+        let store = store(64 << 20);
         for value_len in [16_384, 50_000, 100_000, 1_000_000] {
-            for begun_len in [0, 1, 9_999] {
-                let value = read(value_len, begun_len, LINE_END).unwrap().unwrap();
-                assert_eq!(value.len(), value_len);
+            for begun_len in [0, 1, 9_999, 16_384] {
+                let (received, _) = read(&store, value_len, begun_len, LINE_END).unwrap();
+                let Received::Value(value) = received else {
+                    panic!("{received:?}");
+                };
+                assert_eq!(value, vec![7; value_len]);
                 let capacity = value.try_into_mut().unwrap().capacity();
                 assert!(capacity <= value_len + 2, "{value_len}: {capacity}");
             }
         }
+        assert_eq!(store.snapshot().arriving_bytes, 0);
     }
 
     #[test]
     fn a_value_without_its_line_end_is_no_value() {
-        assert_eq!(read(20_000, 5, b"ab").unwrap(), None);
+        let store = store(64 << 20);
+        let (received, _) = read(&store, 20_000, 5, b"ab").unwrap();
+        assert!(matches!(received, Received::Unterminated));
         assert_eq!(
-            read(20_000, 5, b"\r").unwrap_err().kind(),
+            read(&store, 20_000, 5, b"\r").unwrap_err().kind(),
             io::ErrorKind::UnexpectedEof
         );
+    }
+
+    #[test]
+    fn a_value_without_memory_is_read_to_its_end() {
+        // Half of it is for values that are arriving.
+        let store = store(2 * 100_002);
+        for (value_len, is_refused) in [(100_000, false), (100_001, true)] {
+            for begun_len in [0, 60_000] {
+                let end = b"\r\nget";
+                let (received, rest) = read(&store, value_len, begun_len, end).unwrap();
+                assert_eq!(matches!(received, Received::NoMemory), is_refused);
+                assert_eq!(rest, b"get");
+                assert_eq!(store.snapshot().arriving_bytes, 0);
+            }
+        }
+        let error = read(&store, 200_000, 5, b"").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -1,6 +1,6 @@
 //! One connection: read, decode, execute, write, until the peer leaves.
 
-use crate::body::{self, Arrived};
+use crate::body::{self, Arrived, Received};
 use crate::counters::Count;
 use crate::execute::Context;
 use crate::input::Input;
@@ -221,13 +221,16 @@ where
             }
             Arrived::PartlyLarge => {
                 self.flush(turn).await?;
-                let value = body::read_large(&mut self.stream, request, after_line).await?;
+                let arriving = turn.context.store.arriving();
+                let received =
+                    body::read_large(&mut self.stream, request, after_line, arriving).await?;
                 let read = body_len.saturating_sub(after_line.len() as u64);
                 self.worker.counters().add(Count::BytesRead, read);
                 turn.context = self.worker.context();
-                let response = match value {
-                    Some(value) => turn.context.store(request, NewValue::Owned(value)),
-                    None => Response::Error(ErrorReply::BAD_DATA_CHUNK),
+                let response = match received {
+                    Received::Value(value) => turn.context.store(request, NewValue::Owned(value)),
+                    Received::Unterminated => Response::Error(ErrorReply::BAD_DATA_CHUNK),
+                    Received::NoMemory => turn.context.no_memory(request),
                 };
                 (response, after_line.len())
             }
@@ -325,7 +328,9 @@ where
         let sending = self.worker.begin_sending();
         let sent = self
             .output
-            .flush(&mut self.stream, self.worker.buffers())
+            .flush(&mut self.stream, self.worker.buffers(), || {
+                self.worker.shared().store.is_held_up()
+            })
             .await?;
         drop(sending);
         self.worker.counters().add(Count::BytesWritten, sent as u64);
@@ -343,9 +348,7 @@ fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'st
     } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
         Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
     } else {
-        context
-            .store
-            .set_memory_limit(u64::from(mebibytes) << 20, context.now.time);
+        context.store.set_memory_limit(u64::from(mebibytes) << 20);
         Response::Ok
     }
 }

@@ -118,11 +118,22 @@ impl Context<'_> {
         if self.store.fits(key_len, request.client_flags, value_len) {
             return Ok(());
         }
-        // A failed set must not leave the old value: the client believes that it has been replaced.
+        self.forget_replaced(request);
+        Err(self.too_large())
+    }
+
+    /// What to answer if the value could not be kept while it was arriving.
+    pub(crate) fn no_memory(&self, request: &Storage<'_>) -> Response<'static> {
+        self.forget_replaced(request);
+        self.counters.increment(Count::StoreNoMemory);
+        Response::Error(ErrorReply::NO_MEMORY)
+    }
+
+    /// A failed set must not leave the old value: the client believes that it has been replaced.
+    fn forget_replaced(&self, request: &Storage<'_>) {
         if request.mode == StorageMode::Set {
             self.store.delete(request.key.as_bytes(), self.now.time);
         }
-        Err(self.too_large())
     }
 
     fn too_large(&self) -> Response<'static> {

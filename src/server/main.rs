@@ -48,6 +48,7 @@ struct Failure {
 }
 
 fn run(flags: &Flags) -> Result<(), Failure> {
+    signals::hold()?;
     let log_level = telemetry::init(flags.verbose);
     let config = Config::from_flags(flags)?;
     process::raise_descriptor_limit(config.settings.connections_max);

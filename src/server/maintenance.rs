@@ -1,4 +1,5 @@
-//! The one background task: gives back the memory of items that nobody asked for after they died.
+//! The one background task: gives back the memory of items that nobody asked for after they died, and what is
+//! above a memory limit that has become lower.
 
 use crate::shared::Shared;
 use std::sync::Arc;
@@ -11,6 +12,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Items looked at each time: a million in ten seconds, for about one percent of a core.
 const SWEPT_ITEMS_MAX: usize = 10_000;
 
+/// Steps towards a lower memory limit each time: with segments of 64 KiB, 160 MiB in a second.
+const SHRINK_STEPS_MAX: usize = 256;
+
 /// Sweeps for ever.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut tick = time::interval(TICK);
@@ -18,5 +22,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tick.tick().await;
         shared.store.sweep(shared.clock.now().time, SWEPT_ITEMS_MAX);
+        shared
+            .store
+            .shrink(shared.clock.now().time, SHRINK_STEPS_MAX);
     }
 }

@@ -7,7 +7,9 @@ use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{Response, ValueHeader};
 use nuthatch_store::{LARGE_VALUE_LEN_MIN, ValueRef};
 use std::io::{self, IoSlice};
+use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// Bytes that may wait, the value in hand not counted: at this mark they are sent before the next
 /// request is looked at, so a client that does not read costs this much and nothing more.
@@ -16,6 +18,10 @@ pub(crate) const OUTPUT_LEN_MAX: usize = 64 * 1024;
 /// Room for the longest line before a value, and for the line end behind it: `VALUE `, the key, three
 /// numbers of 10, 20 and 20 digits, spaces and line ends.
 const HEADER_LEN_MAX: usize = KEY_LEN_MAX + 64;
+
+/// A reader that takes nothing for so long is slow, and should not hold on to large values when memory is
+/// short.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// Slices handed to one `writev`.
 const SLICES_MAX: usize = 32;
@@ -63,11 +69,17 @@ impl Output {
         self.copied.put_slice(LINE_END);
     }
 
-    /// Sends everything and gives the buffer back. Returns how many bytes were sent.
+    /// Sends everything and gives the buffer back. Returns how many bytes were sent. Who takes nothing
+    /// of a large value for [`STALL_MAX`] is given up if `is_held_up` says so.
     ///
     /// # Cancel safety
     /// Not cancel-safe: what was sent before is sent again. Only a closing connection cancels it.
-    pub(crate) async fn flush<S>(&mut self, stream: &mut S, pool: &BufferPool) -> io::Result<usize>
+    pub(crate) async fn flush<S>(
+        &mut self,
+        stream: &mut S,
+        pool: &BufferPool,
+        is_held_up: impl Fn() -> bool,
+    ) -> io::Result<usize>
     where
         S: AsyncWrite + Unpin,
     {
@@ -81,9 +93,12 @@ impl Output {
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = self.slices(sent, &mut slices);
-                stream
-                    .write_vectored(slices.get(..count).unwrap_or_default())
-                    .await?
+                let slices = slices.get(..count).unwrap_or_default();
+                match timeout(STALL_MAX, stream.write_vectored(slices)).await {
+                    Ok(written) => written?,
+                    Err(_) if is_held_up() => return Err(io::ErrorKind::TimedOut.into()),
+                    Err(_) => continue,
+                }
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -143,6 +158,7 @@ mod tests {
     /// What comes out of a pipe that takes so many bytes at a time.
     fn sent(output: &mut Output, pipe_len: usize) -> Vec<u8> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(async {
@@ -150,7 +166,10 @@ mod tests {
             let pool = BufferPool::default();
             let flush = async {
                 let len = output.len();
-                assert_eq!(output.flush(&mut server, &pool).await.unwrap(), len);
+                assert_eq!(
+                    output.flush(&mut server, &pool, || false).await.unwrap(),
+                    len
+                );
                 drop(server);
             };
             let mut received = Vec::new();

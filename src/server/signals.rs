@@ -1,7 +1,28 @@
 //! Signals: SIGTERM, SIGINT and SIGUSR1 stop the daemon, SIGHUP does not.
 
+use nix::sys::signal::{SigSet, Signal};
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
+
+fn all() -> SigSet {
+    [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGHUP,
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// Lets signals wait until [`shutdown`] takes them: one that comes while the daemon starts must stop it as
+/// one that comes later does. To be called before there are threads.
+///
+/// # Errors
+/// None that the system documents.
+pub fn hold() -> io::Result<()> {
+    Ok(all().thread_block()?)
+}
 
 /// Resolves at the first signal that stops the daemon. Must be polled by a runtime that can wait for
 /// signals.
@@ -16,6 +37,7 @@ async fn wait() -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut graceful = signal(SignalKind::user_defined1())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    all().thread_unblock()?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),

@@ -79,8 +79,8 @@ pub enum ValueRef<'a> {
     /// Fewer than [`LARGE_VALUE_LEN_MIN`] bytes: copy them.
     Inline(&'a [u8]),
     /// At least [`LARGE_VALUE_LEN_MIN`] bytes, or fewer in a store of a few megabytes: clone the
-    /// handle, which copies nothing. What is held
-    /// so outlives the item and is then outside the memory limit.
+    /// handle, which copies nothing. What is held so outlives the item, and is charged until
+    /// [`Store::shrink`](crate::Store::shrink) finds that it was let go of.
     Shared(&'a Bytes),
 }
 

@@ -4,7 +4,8 @@
 //! take `&self` and are atomic. Gets of one shard run side by side; its writers take turns.
 //!
 //! Memory: everything stored, its order and its index are charged, by an upper bound of what they
-//! take, against the limit. Each shard has an equal share of it.
+//! take, against the limit, and so are values that are still arriving or still held by readers. Each
+//! shard has an equal share of what these leave.
 //!
 //! ```
 //! use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, StoreOutcome, Time};
@@ -41,9 +42,11 @@ mod item;
 mod log;
 mod number;
 mod outcome;
+mod outside;
 mod read;
 mod record;
 mod shard;
+mod shrink;
 mod space;
 mod stats;
 mod sweep;
@@ -56,11 +59,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub use config::Config;
 pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, NewItem, NewValue, ValueRef};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
+pub use outside::Arriving;
 pub use stats::Snapshot;
 pub use time::{Expiry, Time};
 
 use expire::{PendingFlush, death};
 use index::{Index, Place};
+use outside::Outside;
 use shard::Shard;
 use stats::{Counters, count};
 use turn::Turn;
@@ -74,6 +79,7 @@ pub struct Store {
     index: Index,
     shards: Box<[Shard]>,
     pending_flush: PendingFlush,
+    outside: Outside,
     sweep_shard: AtomicUsize,
     memory_limit_bytes: AtomicU64,
     decompress_failures: AtomicU64,
@@ -97,6 +103,7 @@ impl Store {
             index: Index::new(shard_count),
             shards,
             pending_flush: PendingFlush::new(),
+            outside: Outside::default(),
             sweep_shard: AtomicUsize::new(0),
             memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
             decompress_failures: AtomicU64::new(0),
@@ -236,18 +243,6 @@ impl Store {
             .schedule(&self.shards, (at > now).then_some(at));
     }
 
-    /// Changes the memory limit. A lower one evicts at once, one shard after the other; the number of
-    /// shards stays.
-    pub fn set_memory_limit(&self, bytes: u64, now: Time) {
-        self.memory_limit_bytes.store(bytes, Ordering::Relaxed);
-        let budget = bytes / count(self.shards.len());
-        for number in 0..self.shards.len() {
-            if let Some(mut turn) = self.turn(number, now) {
-                turn.set_budget(budget);
-            }
-        }
-    }
-
     /// Whether an item is within [`Config::item_len_max`] as memcached counts it: 48 + 8 (cas unique) +
     /// key + 1 + 4 (for client flags other than 0) + value + 2.
     pub fn fits(&self, key_len: usize, client_flags: u32, value_len: usize) -> bool {
@@ -263,6 +258,8 @@ impl Store {
         let mut snapshot = Snapshot {
             limit_bytes: self.memory_limit_bytes.load(Ordering::Relaxed),
             decompress_failures: self.decompress_failures.load(Ordering::Relaxed),
+            arriving_bytes: self.outside.arriving.load(Ordering::Relaxed),
+            pinned_bytes: self.outside.pinned.load(Ordering::Relaxed),
             shard_count: count(self.shards.len()),
             ..Snapshot::default()
         };
@@ -282,13 +279,16 @@ impl Store {
 
     fn turn(&self, number: usize, now: Time) -> Option<Turn<'_>> {
         let shard = self.shards.get(number)?;
+        let mut writer = shard.writer();
+        writer.approach(self.share());
         Some(Turn {
             index: &self.index,
             shard,
+            outside: &self.outside,
             number,
             now,
             evict: self.evict,
-            writer: shard.writer(),
+            writer,
         })
     }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
+
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::Log;
@@ -70,6 +72,7 @@ pub(crate) struct Queue {
 pub(crate) struct Writer {
     pub(crate) last_cas: u64,
     cas_step: u64,
+    /// What the shard may take, in this turn.
     pub(crate) budget: u64,
     pub(crate) segment_len: usize,
     pub(crate) segments: Vec<Segment>,
@@ -81,6 +84,8 @@ pub(crate) struct Writer {
     pub(crate) main: Queue,
     pub(crate) slots: Vec<Slot>,
     pub(crate) free_slots: Vec<u32>,
+    /// Large values that have been given up while readers held them, and their charges.
+    pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
     pub(crate) sweep_from: usize,
@@ -110,6 +115,7 @@ impl Shard {
             main: Queue::default(),
             slots: Vec::new(),
             free_slots: Vec::new(),
+            pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
             sweep_from: 0,

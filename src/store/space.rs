@@ -1,8 +1,10 @@
 //! Where a new item goes: open segments, slots of large values, the table; all within the budget.
 
+use std::sync::atomic::Ordering;
+
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::index::{Place, Word};
-use crate::log::{LOG_LEN_MAX, Location};
+use crate::log::{LOG_LEN_MAX, Large, Location};
 use crate::shard::{Segment, Slot};
 use crate::stats::count;
 use crate::turn::Turn;
@@ -120,18 +122,6 @@ impl Turn<'_> {
         Some(number)
     }
 
-    /// Changes the budget and evicts what is above it.
-    pub(crate) fn set_budget(&mut self, budget: u64) {
-        self.writer.budget = budget;
-        for _ in 0..=self.steps_max() {
-            self.trim();
-            if self.writer.charged() <= budget || !self.reclaim(true) {
-                break;
-            }
-        }
-        self.drop_table_room();
-    }
-
     /// Gives memory back that the budget no longer allows.
     pub(crate) fn trim(&mut self) {
         while self.writer.charged() > self.writer.budget && self.drop_free_segment(0) {}
@@ -181,8 +171,13 @@ impl Turn<'_> {
         writer.queue(is_main).large_bytes -= known.charge;
         writer.free_slots.push(slot);
         let large = self.shard.log_mut().take_large(slot);
-        // After the log's lock.
-        drop(large);
+        if let Some(Large { value, .. }) = large
+            && !value.is_unique()
+        {
+            let pinned = &self.outside.pinned;
+            pinned.fetch_add(known.charge, Ordering::Relaxed);
+            self.writer.pinned.push((value, known.charge));
+        }
         self.forget_stale_slots(is_main);
     }
 

@@ -16,6 +16,10 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Bytes charged against the limit: what holds the items, free or not, and their index.
     pub charged_bytes: u64,
+    /// Bytes charged besides: values that are still arriving ...
+    pub arriving_bytes: u64,
+    /// ... and values that were given up while readers held them.
+    pub pinned_bytes: u64,
     /// The memory limit in bytes.
     pub limit_bytes: u64,
     /// Live items removed to stay within the limit.

@@ -10,6 +10,7 @@ use crate::index::{Index, Place, Word};
 use crate::item::NewValue;
 use crate::log::{Found, Large, Location};
 use crate::outcome::{Lookup, Miss};
+use crate::outside::Outside;
 use crate::record::Record;
 use crate::shard::{Shard, Writer};
 use crate::time::{Expiry, Time};
@@ -22,6 +23,7 @@ const TABLE_LEN_MIN: u64 = 1024;
 pub(crate) struct Turn<'a> {
     pub(crate) index: &'a Index,
     pub(crate) shard: &'a Shard,
+    pub(crate) outside: &'a Outside,
     pub(crate) number: usize,
     pub(crate) now: Time,
     pub(crate) evict: bool,

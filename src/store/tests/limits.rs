@@ -208,7 +208,8 @@ fn a_fetched_item_stays_fetched_when_its_number_changes() {
     let _ = store.set(b"n", forever(b"1"), NOW);
     assert!(is_stored(&store, b"n"));
     let _ = store.incr(b"n", 1, NOW);
-    store.set_memory_limit(0, Time::default());
+    store.set_memory_limit(0);
+    store.shrink(NOW, usize::MAX);
     let snapshot = store.snapshot();
     assert_eq!((snapshot.evictions, snapshot.evicted_unfetched), (1, 0));
 }
@@ -253,18 +254,20 @@ fn a_flush_that_came_stays_in_force_when_another_is_ordered() {
 }
 
 #[test]
-fn a_lower_limit_evicts_at_once_and_a_higher_one_is_used() {
+fn a_lower_limit_is_reached_and_a_higher_one_is_used() {
     let store = store(4 << 20);
     fill(&store, 100_000, &forever(&[b'v'; 100]));
     let at_four = store.snapshot();
-    store.set_memory_limit(1 << 20, Time::default());
+    store.set_memory_limit(1 << 20);
+    store.shrink(NOW, usize::MAX);
     let at_one = store.snapshot();
     assert!(at_one.bytes <= 1 << 20 && at_one.limit_bytes == 1 << 20);
     assert!(at_one.curr_items < at_four.curr_items / 3);
-    store.set_memory_limit(8 << 20, Time::default());
+    store.set_memory_limit(8 << 20);
     fill(&store, 100_000, &forever(&[b'v'; 100]));
     assert!(store.snapshot().curr_items > at_four.curr_items * 3 / 2);
-    store.set_memory_limit(0, Time::default());
+    store.set_memory_limit(0);
+    store.shrink(NOW, usize::MAX);
     assert_eq!(store.snapshot().curr_items, 0);
 }
 

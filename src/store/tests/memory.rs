@@ -80,7 +80,8 @@ fn allocated_bytes_stay_within_the_limit_whatever_is_stored() {
     let peak = HEAP.max_allocated() - baseline;
     assert!(peak <= LIMIT + EXCESS_MAX, "peak {peak}");
 
-    store.set_memory_limit(1 << 20, Time::default());
+    store.set_memory_limit(1 << 20);
+    store.shrink(Time::default(), usize::MAX);
     let allocated = HEAP.allocated().saturating_sub(baseline);
     assert!(
         allocated <= (1 << 20) + EXCESS_MAX,

@@ -1,0 +1,77 @@
+//! Memory that belongs to no shard: values that are still arriving, and values that readers hold on to after
+//! they have been given up. All shards make room for it, each the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Store;
+
+/// Values that are still arriving may take this part of the memory limit: what is stored must keep its
+/// place.
+const ARRIVING_PART: u64 = 2;
+
+/// From this part of the memory limit on, readers who hold values that have been given up are too slow.
+const PINNED_PART: u64 = 4;
+
+/// Bytes outside the shards.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    pub(crate) arriving: AtomicU64,
+    pub(crate) pinned: AtomicU64,
+}
+
+impl Outside {
+    /// All of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        let arriving = self.arriving.load(Ordering::Relaxed);
+        arriving.saturating_add(self.pinned.load(Ordering::Relaxed))
+    }
+}
+
+impl Store {
+    /// An account for a value that is still arriving.
+    pub fn arriving(&self) -> Arriving<'_> {
+        Arriving {
+            store: self,
+            bytes: 0,
+        }
+    }
+
+    /// Whether readers hold on to so many bytes of values that have been given up (a quarter of the
+    /// memory limit) that those who do not come forward should be cut off.
+    pub fn is_held_up(&self) -> bool {
+        let limit = self.memory_limit_bytes.load(Ordering::Relaxed);
+        self.outside.pinned.load(Ordering::Relaxed) > limit / PINNED_PART
+    }
+}
+
+/// Charges the memory limit for a value that is still arriving, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Arriving<'a> {
+    store: &'a Store,
+    bytes: u64,
+}
+
+impl Arriving<'_> {
+    /// Charges for so many bytes more; returns whether that was possible. All arriving values together
+    /// may take half of the memory limit.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let limit = self.store.memory_limit_bytes.load(Ordering::Relaxed) / ARRIVING_PART;
+        let arriving = &self.store.outside.arriving;
+        let before = arriving.fetch_add(bytes, Ordering::Relaxed);
+        let is_possible = before.saturating_add(bytes) <= limit;
+        if is_possible {
+            self.bytes += bytes;
+        } else {
+            arriving.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_possible
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        let arriving = &self.store.outside.arriving;
+        arriving.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

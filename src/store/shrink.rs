@@ -1,0 +1,76 @@
+//! Towards a memory limit that has become lower: step by step, so that nobody waits for it.
+
+use std::sync::atomic::Ordering;
+
+use crate::Store;
+use crate::shard::Writer;
+use crate::stats::count;
+use crate::time::Time;
+use crate::turn::Turn;
+
+impl Store {
+    /// Changes the memory limit. The number of shards stays. A higher limit is there at once; towards a
+    /// lower one, each write evicts a segment more than it needs, and [`Self::shrink`] does the rest.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.memory_limit_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes up to `step_budget` steps, each of a segment or a large value, towards the memory limit, and
+    /// forgets the values that their last reader has let go of. Every shard is locked once, and once
+    /// more for each step.
+    pub fn shrink(&self, now: Time, step_budget: usize) {
+        let mut steps_left = step_budget;
+        for number in 0..self.shards.len() {
+            while let Some(mut turn) = self.turn(number, now) {
+                turn.let_go();
+                if steps_left == 0 || !turn.shrink(self.share()) {
+                    break;
+                }
+                steps_left -= 1;
+            }
+        }
+    }
+
+    /// What one shard may take.
+    pub(crate) fn share(&self) -> u64 {
+        let limit = self.memory_limit_bytes.load(Ordering::Relaxed);
+        limit.saturating_sub(self.outside.bytes()) / count(self.shards.len())
+    }
+}
+
+impl Turn<'_> {
+    /// Takes a step towards what the shard may take; returns whether there was one to take.
+    fn shrink(&mut self, share: u64) -> bool {
+        if self.writer.charged() <= share {
+            return false;
+        }
+        self.trim();
+        let is_reclaimed = self.writer.charged() <= self.writer.budget || self.reclaim(true);
+        self.drop_table_room();
+        is_reclaimed
+    }
+
+    /// Forgets values that no reader holds any more.
+    pub(crate) fn let_go(&mut self) {
+        let pinned = &self.outside.pinned;
+        self.writer.pinned.retain(|(value, charge)| {
+            let is_held = !value.is_unique();
+            if !is_held {
+                pinned.fetch_sub(*charge, Ordering::Relaxed);
+            }
+            is_held
+        });
+    }
+}
+
+impl Writer {
+    /// Sets the budget of a turn: the shard's share, or, if it takes more, a segment less than it takes.
+    pub(crate) fn approach(&mut self, share: u64) {
+        let charged = self.charged();
+        self.budget = if charged <= share {
+            share
+        } else {
+            share.max(charged.saturating_sub(count(self.segment_len)))
+        };
+    }
+}
