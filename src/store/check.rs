@@ -36,7 +36,7 @@ impl Turn<'_> {
         let table = self.index.table(self.number);
         same("entries and items", table.len, items)?;
         same("bytes of the table", self.writer.table_bytes, table.bytes)?;
-        let queued = self.writer.small.segments.len() + self.writer.main.segments.len();
+        let queued = self.writer.small.segment_count() + self.writer.main.segment_count();
         let used = self
             .writer
             .segments

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-/// A shard below this is not worth its lock.
-const SHARD_LEN_MIN: u64 = 8 << 20;
-const SHARD_COUNT_MAX: usize = 1024;
+/// Large enough that eviction has segments to choose from, small enough that rebuilding its table takes less
+/// than a millisecond, but for items of fewer than 50 bytes with their keys.
+const SHARD_LEN_MIN: u64 = 4 << 20;
+const SHARD_COUNT_MAX: usize = 16_384;
 
 /// What a [`Store`](crate::Store) is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Config {
     /// (memcached's `-I`). Best kept below half of `memory_limit_bytes`: each item must fit a shard.
     pub item_len_max: u64,
     /// How many independent parts, each with its own lock and an equal share of the memory: rounded
-    /// up to a power of two, at most 1024. `None`: one for each 8 MiB of memory, and so few that two
+    /// up to a power of two, at most 16,384. `None`: one for each 4 MiB of memory, and so few that two
     /// of the largest items fit one part; at least one. Then no table of an index is so large that
     /// rebuilding it is a pause, and a part still has enough segments to choose from.
     pub shard_count: Option<NonZeroUsize>,
@@ -65,12 +66,14 @@ mod tests {
         for (memory_mib, item_len_max, shards) in [
             (0, 1 << 20, 1),
             (2, 1 << 20, 1),
-            (15, 1 << 20, 1),
-            (64, 1 << 20, 8),
-            (100, 1 << 20, 8),
+            (7, 1 << 20, 1),
+            (8, 1 << 20, 2),
+            (64, 1 << 20, 16),
+            (100, 1 << 20, 16),
             (64, 32 << 20, 1),
-            (4096, 1 << 20, 512),
-            (65_536, 1 << 20, 1024),
+            (4096, 1 << 20, 1024),
+            (65_536, 1 << 20, 16_384),
+            (1 << 20, 1 << 20, 16_384),
         ] {
             assert_eq!(
                 config(memory_mib, item_len_max).shards(),
@@ -88,6 +91,6 @@ mod tests {
         };
         assert_eq!(with(1).shards(), 1);
         assert_eq!(with(3).shards(), 4);
-        assert_eq!(with(usize::MAX).shards(), 1024);
+        assert_eq!(with(usize::MAX).shards(), 16_384);
     }
 }

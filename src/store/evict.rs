@@ -9,7 +9,8 @@ use crate::expire::death;
 use crate::index::Word;
 use crate::log::Location;
 use crate::record::Record;
-use crate::shard::Segment;
+use crate::segment::{Chain, Segment};
+use crate::time::Time;
 use crate::turn::Turn;
 
 /// The small queue's share of the budget: a tenth, as in the paper.
@@ -57,9 +58,9 @@ impl Turn<'_> {
     /// `is_last_resort` nothing in the main queue is spared because it was used.
     pub(crate) fn reclaim(&mut self, is_last_resort: bool) -> bool {
         if !self.evict {
-            return self.pack_sparsest(LIVE_PERCENT_WITHOUT_EVICTION);
+            return self.give_up_dead() || self.pack_sparsest(LIVE_PERCENT_WITHOUT_EVICTION);
         }
-        if self.pack_sparsest(LIVE_PERCENT_BEFORE_EVICTION) {
+        if self.give_up_dead() || self.pack_sparsest(LIVE_PERCENT_BEFORE_EVICTION) {
             return true;
         }
         let is_main = !self.is_small_due();
@@ -75,40 +76,58 @@ impl Turn<'_> {
     fn is_small_due(&self) -> bool {
         let writer = &self.writer;
         let small =
-            (writer.small.segments.len() * writer.segment_len) as u64 + writer.small.large_bytes;
-        let main_is_empty = writer.main.segments.is_empty() && writer.main.large_bytes == 0;
+            (writer.small.segment_count() * writer.segment_len) as u64 + writer.small.large_bytes;
+        let main_is_empty = writer.main.segment_count() == 0 && writer.main.large_bytes == 0;
         main_is_empty || (small > 0 && small * SMALL_SHARE > writer.budget)
+    }
+
+    /// Gives up a segment in which everything is dead; returns whether there was one.
+    fn give_up_dead(&mut self) -> bool {
+        let (mark, now) = (self.shard.mark(), self.now);
+        self.seal_dead(mark, now);
+        let dead = self.sealed(|segment| segment.span.is_dead(mark, now).then_some(()));
+        dead.is_some_and(|((), number, is_main)| self.pack(number, is_main))
+    }
+
+    fn seal_dead(&mut self, mark: u64, now: Time) {
+        let writer = &mut *self.writer;
+        for queue in [&mut writer.small, &mut writer.main] {
+            for open in &mut queue.open {
+                let segment = open.and_then(|number| writer.segments.get(number as usize));
+                if segment.is_some_and(|segment| segment.span.is_dead(mark, now)) {
+                    queue.segments.extend(open.take());
+                }
+            }
+        }
     }
 
     /// Packs the sealed segment with the fewest live bytes, if that is not too many; returns whether
     /// there was one.
     pub(crate) fn pack_sparsest(&mut self, live_percent: usize) -> bool {
+        let sparsest = self.sealed(|segment| {
+            (segment.live * 100 <= segment.fill * live_percent).then_some(segment.live)
+        });
+        sparsest.is_some_and(|(_, number, is_main)| self.pack(number, is_main))
+    }
+
+    /// The sealed segment with the lowest rank.
+    fn sealed<R: Ord>(&self, rank: impl Fn(&Segment) -> Option<R>) -> Option<(R, u32, bool)> {
         let writer = &self.writer;
-        let sealed = |is_main: bool| {
-            let queue = if is_main { &writer.main } else { &writer.small };
-            let sealed = queue.segments.len().saturating_sub(1);
-            queue
-                .segments
-                .iter()
-                .take(sealed)
-                .map(move |number| (*number, is_main))
-        };
-        let sparse = |(number, is_main): (u32, bool)| {
+        let queues = [(&writer.small, false), (&writer.main, true)];
+        let numbers = queues.into_iter().flat_map(|(queue, is_main)| {
+            queue.segments.iter().map(move |number| (*number, is_main))
+        });
+        let ranked = numbers.filter_map(|(number, is_main)| {
             let segment = writer.segments.get(number as usize)?;
-            (segment.live * 100 <= segment.fill * live_percent).then_some((
-                segment.live,
-                number,
-                is_main,
-            ))
-        };
-        let Some((_, number, is_main)) = sealed(false).chain(sealed(true)).filter_map(sparse).min()
-        else {
-            return false;
-        };
-        self.writer
-            .queue(is_main)
-            .segments
-            .retain(|queued| *queued != number);
+            Some((rank(segment)?, number, is_main))
+        });
+        ranked.min()
+    }
+
+    /// Empties a sealed segment, without loss; returns true.
+    pub(crate) fn pack(&mut self, number: u32, is_main: bool) -> bool {
+        let queue = self.writer.queue(is_main);
+        queue.segments.retain(|sealed| *sealed != number);
         self.give_up(number, is_main, Policy::Keep);
         true
     }
@@ -131,6 +150,11 @@ impl Turn<'_> {
             queue.large.pop_front();
         }
         let large = queue.large.front().map(|(_, stamp)| *stamp);
+        if queue.segments.is_empty() && queue.large.is_empty() {
+            // What is open is all that there is.
+            let open = queue.open.iter_mut().find_map(Option::take);
+            queue.segments.extend(open);
+        }
         let segment = queue
             .segments
             .front()
@@ -155,10 +179,6 @@ impl Turn<'_> {
     }
 
     /// Empties a segment that has been taken out of its queue.
-    pub(crate) fn give_up_packing(&mut self, number: u32, is_main: bool) {
-        self.give_up(number, is_main, Policy::Keep);
-    }
-
     fn give_up(&mut self, number: u32, was_main: bool, policy: Policy) {
         let mark = self.shard.mark();
         let scratch = self.copy_segment(number);
@@ -172,10 +192,13 @@ impl Turn<'_> {
             };
             let is_dead = death(mark, &record, self.now).is_some();
             let spared = if is_dead { None } else { policy.spare(word) };
-            let room = spared.and_then(|word| self.append_survivor(word.is_main(), record.len()));
+            let room = spared.and_then(|word| {
+                let chain = Chain::new(word.is_main(), record.expiry, self.now);
+                self.append_survivor(chain, record.len())
+            });
             if let Some(to) = room {
                 self.shard.log_mut().write(to, &record);
-                self.note_survivor(to, record.has_expiry);
+                self.note(to, |span| span.add(&record));
                 self.relocate(place, location, to, |word| {
                     policy.spare(word).unwrap_or(word)
                 });
@@ -193,15 +216,6 @@ impl Turn<'_> {
         }
         self.writer.free.push(number);
         self.drop_table_room();
-    }
-
-    fn note_survivor(&mut self, location: Location, expires: bool) {
-        let segment = self.shard.log().segment_of(location);
-        if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
-            segment.expires |= expires;
-            // A flushed item is never copied.
-            segment.swept_mark = segment.swept_mark.min(self.shard.mark());
-        }
     }
 
     pub(crate) fn copy_segment(&mut self, number: u32) -> Vec<u8> {

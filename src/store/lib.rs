@@ -45,6 +45,7 @@ mod outcome;
 mod outside;
 mod read;
 mod record;
+mod segment;
 mod shard;
 mod shrink;
 mod space;

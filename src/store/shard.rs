@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::Log;
+use crate::segment::{CLASS_COUNT, Segment};
 use crate::stats::{Counters, Snapshot, count};
 
 /// A segment is a 64th of a small shard, and 64 KiB from 8 MiB up: small enough that evicting one is
@@ -32,23 +33,6 @@ pub(crate) struct Shard {
     pub(crate) mark: AtomicU64,
 }
 
-/// What a segment is used for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Segment {
-    /// Bytes written.
-    pub(crate) fill: usize,
-    /// Bytes of records that the index refers to.
-    pub(crate) live: usize,
-    /// It is in one of the queues.
-    pub(crate) used: bool,
-    /// It holds an item that will expire.
-    pub(crate) expires: bool,
-    /// The flush mark at the last sweep.
-    pub(crate) swept_mark: u64,
-    /// The last cas unique before its first record.
-    pub(crate) stamp: u64,
-}
-
 /// A large value's place in its queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slot {
@@ -60,11 +44,20 @@ pub(crate) struct Slot {
 /// One of the two queues of S3-FIFO: segments and large values, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// The last one is open: records are added there.
+    /// Sealed ones, in the order in which they were.
     pub(crate) segments: VecDeque<u32>,
+    /// Those that records are added to, one for each class of lifetimes.
+    pub(crate) open: [Option<u32>; CLASS_COUNT],
     /// Slots with their stamps; one whose stamp has changed is no longer there.
     pub(crate) large: VecDeque<(u32, u64)>,
     pub(crate) large_bytes: u64,
+}
+
+impl Queue {
+    /// How many segments it has.
+    pub(crate) fn segment_count(&self) -> usize {
+        self.segments.len() + self.open.iter().flatten().count()
+    }
 }
 
 /// The state of a shard that its mutex guards: one writer at a time. Readers take no part in it.

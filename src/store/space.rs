@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::index::{Place, Word};
 use crate::log::{LOG_LEN_MAX, Large, Location};
-use crate::shard::{Segment, Slot};
+use crate::segment::{Chain, Segment};
+use crate::shard::Slot;
 use crate::stats::count;
 use crate::turn::Turn;
 
@@ -17,16 +18,16 @@ const SPARING_STEPS_MAX: usize = 4;
 
 impl Turn<'_> {
     /// Room for a record, making it if there is none.
-    pub(crate) fn reserve(&mut self, is_main: bool, len: usize) -> Option<Location> {
+    pub(crate) fn reserve(&mut self, chain: Chain, len: usize) -> Option<Location> {
         for step in 0..=self.steps_max() {
             self.trim();
             if self.writer.charged() <= self.writer.budget {
-                if let Some(location) = self.append(is_main, len) {
+                if let Some(location) = self.append(chain, len) {
                     return Some(location);
                 }
                 let packed =
                     self.writer.free.is_empty() && self.pack_sparsest(LIVE_PERCENT_BEFORE_GROWTH);
-                if packed || self.open(is_main, SEGMENTS_RESERVED) {
+                if packed || self.open(chain, SEGMENTS_RESERVED) {
                     continue;
                 }
             }
@@ -61,19 +62,19 @@ impl Turn<'_> {
     }
 
     /// Room for a record that has survived an eviction.
-    pub(crate) fn append_survivor(&mut self, is_main: bool, len: usize) -> Option<Location> {
-        if let Some(location) = self.append(is_main, len) {
+    pub(crate) fn append_survivor(&mut self, chain: Chain, len: usize) -> Option<Location> {
+        if let Some(location) = self.append(chain, len) {
             return Some(location);
         }
-        if self.open(is_main, 0) {
-            self.append(is_main, len)
+        if self.open(chain, 0) {
+            self.append(chain, len)
         } else {
             None
         }
     }
 
-    fn append(&mut self, is_main: bool, len: usize) -> Option<Location> {
-        let number = *self.writer.queue(is_main).segments.back()?;
+    fn append(&mut self, chain: Chain, len: usize) -> Option<Location> {
+        let number = (*self.writer.queue(chain.is_main).open.get(chain.class)?)?;
         let segment_len = self.writer.segment_len;
         let segment = self.writer.segment_mut(number)?;
         if segment.fill + len > segment_len {
@@ -85,8 +86,8 @@ impl Turn<'_> {
         Some(self.shard.log().location(number, offset))
     }
 
-    /// Opens another segment at the end of a queue, if so many others could still be.
-    fn open(&mut self, is_main: bool, reserved: usize) -> bool {
+    /// Opens another segment, if so many others could still be, and seals the one before it.
+    fn open(&mut self, chain: Chain, reserved: usize) -> bool {
         if self.writer.available() <= reserved {
             return false;
         }
@@ -101,7 +102,14 @@ impl Turn<'_> {
                 ..Segment::default()
             };
         }
-        self.writer.queue(is_main).segments.push_back(number);
+        let queue = self.writer.queue(chain.is_main);
+        let open = queue.open.get_mut(chain.class);
+        if let Some(sealed) = open.and_then(|open| open.replace(number)) {
+            queue.segments.push_back(sealed);
+            if let Some(segment) = self.writer.segment_mut(sealed) {
+                segment.stamp = stamp;
+            }
+        }
         true
     }
 
@@ -219,6 +227,9 @@ impl Turn<'_> {
             return false;
         }
         self.resize_table(capacity + 1);
+        // Paid for by the writes to come, a segment each: to evict all of that at once is a pause.
+        let budget = self.writer.budget;
+        self.writer.approach(budget);
         true
     }
 

@@ -7,7 +7,8 @@ use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::expire::death;
 use crate::log::Location;
 use crate::record::Record;
-use crate::shard::Segment;
+use crate::segment::{Segment, Span};
+use crate::shard::Queue;
 use crate::time::Time;
 use crate::turn::Turn;
 
@@ -49,8 +50,8 @@ impl Turn<'_> {
     fn sweep_step(&mut self) -> Swept {
         let mark = self.shard.mark();
         let from = self.writer.sweep_from;
-        let due =
-            |segment: &Segment| segment.used && (segment.expires || segment.swept_mark < mark);
+        let now = self.now;
+        let due = |segment: &Segment| segment.used && segment.span.has_dead(mark, now);
         let next = self.writer.segments.iter().skip(from).position(due);
         let next = next.and_then(|skipped| u32::try_from(from + skipped).ok());
         let mut swept = if let Some(number) = next {
@@ -73,7 +74,7 @@ impl Turn<'_> {
 
     fn sweep_segment(&mut self, number: u32, mark: u64) -> Swept {
         let mut swept = Swept::default();
-        let mut expires = false;
+        let mut span = Span::default();
         let scratch = self.copy_segment(number);
         let mut offset = 0;
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
@@ -81,7 +82,7 @@ impl Turn<'_> {
             offset += record.len();
             swept.looked_at += 1;
             if death(mark, &record, self.now).is_none() {
-                expires |= record.has_expiry;
+                span.add(&record);
                 continue;
             }
             let place = self.index.place(record.key);
@@ -93,39 +94,27 @@ impl Turn<'_> {
         }
         self.writer.scratch = scratch;
         if let Some(segment) = self.writer.segment_mut(number) {
-            segment.expires = expires;
-            segment.swept_mark = mark;
+            segment.span = span;
         }
         if swept.removed > 0 {
-            self.pack(number);
+            self.pack_if_sparse(number);
         }
         swept
     }
 
     /// A sealed segment that is mostly dead makes room at once.
-    fn pack(&mut self, number: u32) {
-        let is_mostly_dead =
-            |segment: &Segment| segment.live * 100 <= segment.fill * LIVE_PERCENT_BEFORE_GROWTH;
-        if !self
-            .writer
-            .segments
-            .get(number as usize)
-            .is_some_and(is_mostly_dead)
-        {
+    fn pack_if_sparse(&mut self, number: u32) {
+        let writer = &self.writer;
+        let Some(segment) = writer.segments.get(number as usize) else {
+            return;
+        };
+        if segment.live * 100 > segment.fill * LIVE_PERCENT_BEFORE_GROWTH {
             return;
         }
-        for is_main in [false, true] {
-            let queued = &mut self.writer.queue(is_main).segments;
-            let sealed = queued.len().saturating_sub(1);
-            let position = queued
-                .iter()
-                .take(sealed)
-                .position(|queued| *queued == number);
-            if let Some(position) = position {
-                queued.remove(position);
-                self.give_up_packing(number, is_main);
-                return;
-            }
+        let is_sealed = |queue: &Queue| queue.segments.contains(&number);
+        let is_main = is_sealed(&writer.main);
+        if is_main || is_sealed(&writer.small) {
+            self.pack(number, is_main);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::log::{Found, Large, Location};
 use crate::outcome::{Lookup, Miss};
 use crate::outside::Outside;
 use crate::record::Record;
+use crate::segment::{Chain, Span};
 use crate::shard::{Shard, Writer};
 use crate::time::{Expiry, Time};
 
@@ -181,9 +182,10 @@ impl Turn<'_> {
             return Some(cas);
         }
         let is_main = self.queue_for(place, old)?;
-        let location = self.reserve(is_main, record.len())?;
+        let chain = Chain::new(is_main, record.expiry, self.now);
+        let location = self.reserve(chain, record.len())?;
         self.shard.log_mut().write(location, &record);
-        self.note_expiry(location, record.has_expiry);
+        self.note(location, |span| span.add(&record));
         let word = Word::new(place, location)
             .main(is_main)
             .fetched(put.fetched);
@@ -197,7 +199,7 @@ impl Turn<'_> {
         self.shard.log_mut().write(location, record);
         self.index
             .update(place, location, |word| word.fetched(fetched));
-        self.note_expiry(location, record.has_expiry);
+        self.note(location, |span| span.add(record));
         self.count_dead(old.word, old.is_dead);
     }
 
@@ -300,6 +302,7 @@ impl Turn<'_> {
             self.shard
                 .log_mut()
                 .overwrite_expiry(word.location(), expiry);
+            self.note(word.location(), |span| span.add_expiry(expiry));
         }
         None
     }
@@ -311,10 +314,11 @@ impl Turn<'_> {
         self.index.use_item(place, find, |_, _| ((), true));
     }
 
-    fn note_expiry(&mut self, location: Location, expires: bool) {
+    /// Notes a change of a segment's records.
+    pub(crate) fn note(&mut self, location: Location, change: impl FnOnce(&mut Span)) {
         let segment = self.shard.log().segment_of(location);
         if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
-            segment.expires |= expires;
+            change(&mut segment.span);
         }
     }
 
