@@ -1,11 +1,12 @@
 //! Which items are dead: expired ones and flushed ones. Nothing is removed here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::outcome::Miss;
 use crate::record::Record;
 use crate::shard::Shard;
+use crate::sync::{AtomicU64, Mutex};
 use crate::time::Time;
 
 /// No flush is pending.
@@ -35,7 +36,7 @@ pub(crate) struct PendingFlush {
 }
 
 impl PendingFlush {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             at: AtomicU64::new(NONE),
             marking: Mutex::new(()),

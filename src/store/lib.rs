@@ -38,6 +38,8 @@ mod evict;
 mod expire;
 mod ghost;
 mod index;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod item;
 mod log;
 mod number;
@@ -51,11 +53,12 @@ mod shrink;
 mod space;
 mod stats;
 mod sweep;
+mod sync;
 mod time;
 mod turn;
 mod write;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 pub use config::Config;
 pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, NewItem, NewValue, ValueRef};
@@ -69,6 +72,7 @@ use index::{Index, Place};
 use outside::Outside;
 use shard::Shard;
 use stats::{Counters, count};
+use sync::{AtomicU64, AtomicUsize};
 use turn::Turn;
 
 /// A fixed amount of memory full of items.

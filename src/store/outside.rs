@@ -1,9 +1,10 @@
 //! Memory that belongs to no shard: values that are still arriving, and values that readers hold on to after
 //! they have been given up. All shards make room for it, each the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::Store;
+use crate::sync::AtomicU64;
 
 /// Values that are still arriving may take this part of the memory limit: what is stored must keep its
 /// place.

@@ -1,8 +1,8 @@
 //! One shard: its log, and what its writers share: the queues, the budget, the counters.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -11,6 +11,7 @@ use crate::index::{Index, Place};
 use crate::log::Log;
 use crate::segment::{CLASS_COUNT, Segment};
 use crate::stats::{Counters, Snapshot, count};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A segment is a 64th of a small shard, and 64 KiB from 8 MiB up: small enough that evicting one is
 /// no pause, large enough that a record at its end wastes little.

@@ -1,7 +1,6 @@
 //! A writer's turn at a shard: what it does until the end of the turn happens at once.
 
 use bytes::Bytes;
-use std::sync::MutexGuard;
 
 use crate::budget::large_charge;
 use crate::compress::{Attempt, Compressed};
@@ -14,6 +13,7 @@ use crate::outside::Outside;
 use crate::record::Record;
 use crate::segment::{Chain, Span};
 use crate::shard::{Shard, Writer};
+use crate::sync::MutexGuard;
 use crate::time::{Expiry, Time};
 
 /// The table of a shard that holds one item, with room to spare.

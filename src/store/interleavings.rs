@@ -1,0 +1,152 @@
+//! Threads in every order that there is, by loom: `RUSTFLAGS="--cfg loom" cargo test --lib`.
+//!
+//! The index's own lock is DashMap's and no part of this: nothing that loom could interrupt happens while
+//! it is held.
+
+use std::num::NonZeroUsize;
+
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::{Config, Expiry, Lookup, Miss, NewItem, NewValue, Store, StoreOutcome, Time};
+
+const NOW: Time = Time::from_millis(1);
+const LATER: Time = Time::from_millis(10);
+
+/// Switches of threads that nothing forces, in one execution.
+const PREEMPTIONS_MAX: usize = 3;
+
+fn in_all_orders(model: impl Fn(&Arc<Store>) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS_MAX);
+    builder.check(move || {
+        let store = Arc::new(Store::new(&Config {
+            memory_limit_bytes: 256 << 10,
+            item_len_max: 1 << 16,
+            shard_count: NonZeroUsize::new(1),
+            cas_start: 0,
+            evict: true,
+            compress_len_min: None,
+        }));
+        model(&store);
+        assert_eq!(store.check(), Ok(()));
+    });
+}
+
+fn spawn(store: &Arc<Store>, job: impl Fn(&Store) + 'static) -> thread::JoinHandle<()> {
+    let store = Arc::clone(store);
+    thread::spawn(move || job(&store))
+}
+
+fn set_until(store: &Store, key: &[u8], value: &[u8], expiry: Expiry, now: Time) {
+    let item = NewItem {
+        client_flags: 0,
+        expiry,
+        value: NewValue::Copied(value),
+    };
+    let outcome = store.set(key, item, now);
+    assert!(matches!(outcome, StoreOutcome::Stored { .. }));
+}
+
+fn set(store: &Store, key: &[u8], value: &[u8], now: Time) {
+    set_until(store, key, value, Expiry::Never, now);
+}
+
+fn get(store: &Store, key: &[u8], now: Time) -> Result<Vec<u8>, Miss> {
+    match store.get(key, now, |hit| hit.value.as_slice().to_vec()) {
+        Lookup::Hit(value) => Ok(value),
+        Lookup::Miss(miss) => Err(miss),
+    }
+}
+
+#[test]
+fn a_key_that_is_rewritten_is_never_missed_and_never_torn() {
+    for (old, new) in [(2, 2), (2, 3), (2, 2000), (2000, 2)] {
+        in_all_orders(move |store| {
+            set(store, b"k", &vec![1; old], NOW);
+            let writer = spawn(store, move |store| set(store, b"k", &vec![2; new], NOW));
+            let value = get(store, b"k", NOW).unwrap();
+            assert!(value == vec![1; old] || value == vec![2; new], "{value:?}");
+            writer.join().unwrap();
+            assert_eq!(get(store, b"k", NOW), Ok(vec![2; new]));
+        });
+    }
+}
+
+#[test]
+fn what_was_stored_before_a_flush_is_dead_after_it_and_what_comes_later_lives() {
+    in_all_orders(|store| {
+        let other = spawn(store, |store| {
+            set(store, b"other", b"1", NOW);
+            let seen = get(store, b"other", NOW);
+            assert!(matches!(seen, Ok(_) | Err(Miss::Flushed)), "{seen:?}");
+        });
+        set(store, b"k", b"1", NOW);
+        store.flush(NOW, NOW);
+        assert_eq!(get(store, b"k", NOW), Err(Miss::Flushed));
+        set(store, b"k", b"2", NOW);
+        assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_flush_that_comes_due_takes_nothing_stored_since() {
+    in_all_orders(|store| {
+        set(store, b"old", b"1", NOW);
+        store.flush(LATER, NOW);
+        let other = spawn(store, |store| {
+            set(store, b"new", b"2", LATER);
+            assert_eq!(get(store, b"new", LATER), Ok(b"2".to_vec()));
+        });
+        assert_eq!(get(store, b"old", LATER), Err(Miss::Flushed));
+        other.join().unwrap();
+        assert_eq!(get(store, b"new", LATER), Ok(b"2".to_vec()));
+    });
+}
+
+#[test]
+fn of_two_adds_one_wins() {
+    in_all_orders(|store| {
+        let add = |store: &Store, value: &[u8]| {
+            let item = NewItem {
+                client_flags: 0,
+                expiry: Expiry::Never,
+                value: NewValue::Copied(value),
+            };
+            store.add(b"lock", item, NOW)
+        };
+        let other = spawn(store, move |store| {
+            let _ = add(store, b"2");
+        });
+        let is_won = matches!(add(store, b"1"), StoreOutcome::Stored { .. });
+        other.join().unwrap();
+        let winner = if is_won { b"1" } else { b"2" };
+        assert_eq!(get(store, b"lock", NOW), Ok(winner.to_vec()));
+    });
+}
+
+#[test]
+fn an_item_is_found_while_its_segment_is_packed() {
+    in_all_orders(|store| {
+        // Four of these fill a segment; three die, and the sweep moves the fourth.
+        let value = [7; 900];
+        for key in [b"a", b"b", b"c"] {
+            set_until(store, key, &value, Expiry::At(LATER), NOW);
+        }
+        set_until(
+            store,
+            b"survivor",
+            &value,
+            Expiry::At(Time::from_millis(99)),
+            NOW,
+        );
+        set_until(store, b"next", &value, Expiry::At(LATER), NOW);
+        let sweeper = spawn(store, |store| {
+            assert!(store.sweep(LATER, 100) >= 3);
+        });
+        assert_eq!(get(store, b"survivor", LATER), Ok(value.to_vec()));
+        sweeper.join().unwrap();
+        assert_eq!(get(store, b"survivor", LATER), Ok(value.to_vec()));
+    });
+}

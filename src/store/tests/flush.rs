@@ -1,0 +1,138 @@
+//! `flush` under load: nothing that was stored before it survives, nothing that is stored after it is lost.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, StoreOutcome, Time};
+
+const WRITERS: u64 = 2;
+const WRITES: u64 = 500_000;
+
+/// When something happened, by a counter that all threads share: from before to after.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    begun: u64,
+    ended: u64,
+}
+
+struct World {
+    store: Store,
+    ticks: AtomicU64,
+    /// The time of the store, in milliseconds.
+    clock: AtomicU64,
+}
+
+impl World {
+    fn new() -> Self {
+        let store = Store::new(&Config {
+            memory_limit_bytes: 1 << 30,
+            item_len_max: 1 << 20,
+            shard_count: NonZeroUsize::new(8),
+            cas_start: 0,
+            evict: true,
+            compress_len_min: None,
+        });
+        Self {
+            store,
+            ticks: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(self.clock.load(Ordering::SeqCst))
+    }
+
+    fn observe(&self, job: impl FnOnce()) -> Moment {
+        let begun = self.ticks.fetch_add(1, Ordering::SeqCst);
+        job();
+        let ended = self.ticks.fetch_add(1, Ordering::SeqCst);
+        Moment { begun, ended }
+    }
+
+    /// Stores an item under each key of a writer's, once.
+    fn write(&self, writer: u64) -> Vec<Moment> {
+        let write = |number: u64| {
+            self.observe(|| {
+                let item = NewItem {
+                    client_flags: 0,
+                    expiry: Expiry::Never,
+                    value: NewValue::Copied(b"value"),
+                };
+                let outcome = self.store.set(&key(writer, number), item, self.now());
+                assert!(matches!(outcome, StoreOutcome::Stored { .. }));
+            })
+        };
+        (0..WRITES).map(write).collect()
+    }
+
+    /// Runs writers beside a thread that calls `flush` until they are done, and compares what is left.
+    /// Returns how many items are alive and how many are dead.
+    fn run(&self, flush: impl Fn(&Self) -> Moment + Sync) -> (usize, usize) {
+        let is_done = AtomicBool::new(false);
+        let (writes, flushes) = thread::scope(|scope| {
+            let flusher = scope.spawn(|| {
+                let mut flushes = Vec::new();
+                while !is_done.load(Ordering::SeqCst) {
+                    flushes.push(flush(self));
+                    // About so often, so that most items are stored between two.
+                    thread::sleep(Duration::from_millis(5));
+                }
+                flushes
+            });
+            let writers = [0, 1].map(|writer| scope.spawn(move || self.write(writer)));
+            let writes = writers.map(|writer| writer.join().unwrap());
+            is_done.store(true, Ordering::SeqCst);
+            (writes, flusher.join().unwrap())
+        });
+        assert!(flushes.len() > 3, "{flushes:?}");
+        self.compare(&writes, &flushes)
+    }
+
+    fn compare(&self, writes: &[Vec<Moment>; 2], flushes: &[Moment]) -> (usize, usize) {
+        let last_begun = flushes.iter().map(|flush| flush.begun).max().unwrap();
+        let last_ended = flushes.iter().map(|flush| flush.ended).max().unwrap();
+        let (mut alive, mut dead, mut survivors, mut lost) = (0, 0, 0, 0);
+        for (writer, writes) in (0..WRITERS).zip(writes) {
+            for (number, write) in (0..).zip(writes) {
+                let lookup = self.store.get(&key(writer, number), self.now(), |_| ());
+                let is_alive = lookup == Lookup::Hit(());
+                survivors += usize::from(is_alive && write.ended < last_begun);
+                lost += usize::from(!is_alive && write.begun > last_ended);
+                alive += usize::from(is_alive);
+                dead += usize::from(!is_alive);
+            }
+        }
+        assert_eq!((survivors, lost), (0, 0), "survivors and lost");
+        assert_eq!(self.store.snapshot().evictions, 0);
+        (alive, dead)
+    }
+}
+
+fn key(writer: u64, number: u64) -> [u8; 16] {
+    (u128::from(writer) << 64 | u128::from(number)).to_be_bytes()
+}
+
+#[test]
+fn of_a_million_items_no_flush_leaves_one_and_none_takes_a_later_one() {
+    let world = World::new();
+    let (alive, dead) =
+        world.run(|world| world.observe(|| world.store.flush(world.now(), world.now())));
+    assert!(alive > 100 && dead > 100_000, "{alive} alive, {dead} dead");
+}
+
+#[test]
+fn a_delayed_flush_is_as_exact() {
+    let world = World::new();
+    let (alive, dead) = world.run(|world| {
+        let due = world.now().saturating_add(Duration::from_secs(1));
+        world.store.flush(due, world.now());
+        // It comes due while the writers work: whoever reads the clock after this is after it.
+        world.observe(|| world.clock.store(due.as_millis(), Ordering::SeqCst))
+    });
+    assert!(alive > 100 && dead > 100_000, "{alive} alive, {dead} dead");
+}
