@@ -44,6 +44,7 @@ impl PendingFlush {
     }
 
     /// Marks the shards if the time has come. No shard may be locked by the caller.
+    #[inline]
     pub(crate) fn fire(&self, shards: &[Shard], now: Time) {
         if self.at.load(Ordering::Acquire) > now.as_millis() {
             return;

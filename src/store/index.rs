@@ -200,49 +200,39 @@ impl Index {
     }
 
     /// The entry of the key, which `is_it` recognises by its location.
-    pub(crate) fn find(
-        &self,
-        place: Place,
-        mut is_it: impl FnMut(Location) -> bool,
-    ) -> Option<Word> {
-        self.read(
-            place,
-            |location| is_it(location).then_some(()),
-            |word, ()| (word, word),
-        )
+    pub(crate) fn find(&self, place: Place, is_it: impl FnMut(Location) -> bool) -> Option<Word> {
+        self.read(place, is_it, |word| (word, word))
     }
 
-    /// The same for a get: shows what `find` found to `visit` under the read lock of the shard, and
-    /// marks the entry as used.
-    pub(crate) fn use_item<T, R>(
+    /// The same for a get: calls `visit` under the read lock of the shard, and marks the entry as used
+    /// if it says so.
+    #[inline]
+    pub(crate) fn use_item<R>(
         &self,
         place: Place,
-        find: impl FnMut(Location) -> Option<T>,
-        visit: impl FnOnce(Word, T) -> (R, bool),
+        is_it: impl FnMut(Location) -> bool,
+        visit: impl FnOnce(Word) -> (R, bool),
     ) -> Option<R> {
-        self.read(place, find, |word, found| {
-            let (result, used) = visit(word, found);
+        self.read(place, is_it, |word| {
+            let (result, used) = visit(word);
             (result, if used { word.used() } else { word })
         })
     }
 
-    fn read<T, R>(
+    #[inline]
+    fn read<R>(
         &self,
         place: Place,
-        mut find: impl FnMut(Location) -> Option<T>,
-        visit: impl FnOnce(Word, T) -> (R, Word),
+        mut is_it: impl FnMut(Location) -> bool,
+        visit: impl FnOnce(Word) -> (R, Word),
     ) -> Option<R> {
         let table = self.map.shards().get(place.shard)?.read();
-        let mut found = None;
         let (entry, _) = table.get(place.table_hash(), |slot| {
             let word = slot.0.word();
-            word.0 & HASH == place.word_hash() && {
-                found = find(word.location());
-                found.is_some()
-            }
+            word.0 & HASH == place.word_hash() && is_it(word.location())
         })?;
         let word = entry.word();
-        let (result, next) = visit(word, found?);
+        let (result, next) = visit(word);
         // A popular item must not dirty its cache line on every get.
         if next != word {
             entry.set(next);

@@ -99,7 +99,23 @@ impl Log {
         }
     }
 
+    /// Whether the item at a location that the index names has this key.
+    #[inline]
+    pub(crate) fn has_key(&self, location: Location, key: &[u8]) -> bool {
+        match location.slot() {
+            None => {
+                let bytes = self.bytes(location).unwrap_or_default();
+                Record::parse_key(bytes) == Some(key)
+            }
+            Some(slot) => {
+                let large = self.large.get(slot as usize);
+                large.is_some_and(|large| large.as_ref().is_some_and(|large| *large.key == *key))
+            }
+        }
+    }
+
     /// The item at a location that the index names.
+    #[inline]
     pub(crate) fn find(&self, location: Location) -> Option<Found<'_>> {
         match location.slot() {
             None => {

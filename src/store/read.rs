@@ -63,7 +63,7 @@ impl Store {
             return Seen::Missed(Miss::Absent);
         };
         let log = shard.log();
-        let find = |location| log.find(location).filter(|found| found.record.key == key);
+        let is_it = |location| log.has_key(location, key);
         let look = |found: Found<'_>| {
             if let Some(miss) = death(&found.record) {
                 return Seen::Missed(miss);
@@ -77,8 +77,10 @@ impl Store {
                 None => Seen::Missed(Miss::Absent),
             }
         };
-        let seen = self.index.use_item(place, find, |_, found| {
-            let seen = look(found);
+        let seen = self.index.use_item(place, is_it, |word| {
+            let seen = log
+                .find(word.location())
+                .map_or(Seen::Missed(Miss::Absent), look);
             let is_used = !matches!(seen, Seen::Missed(_));
             (seen, is_used)
         });

@@ -97,11 +97,9 @@ impl Turn<'_> {
         visit: impl FnOnce(Word, Found<'_>) -> R,
     ) -> Option<R> {
         let log = self.shard.log();
-        let has_key = |location| {
-            log.find(location)
-                .is_some_and(|found| found.record.key == key)
-        };
-        let word = self.index.find(place, has_key)?;
+        let word = self
+            .index
+            .find(place, |location| log.has_key(location, key))?;
         Some(visit(word, log.find(word.location())?))
     }
 
@@ -310,8 +308,8 @@ impl Turn<'_> {
     /// Tells eviction that somebody uses the item.
     pub(crate) fn mark_used(&self, place: Place, key: &[u8]) {
         let log = self.shard.log();
-        let find = |location| log.find(location).filter(|found| found.record.key == key);
-        self.index.use_item(place, find, |_, _| ((), true));
+        let is_it = |location| log.has_key(location, key);
+        self.index.use_item(place, is_it, |_| ((), true));
     }
 
     /// Notes a change of a segment's records.
