@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -71,13 +71,13 @@ impl World {
     }
 
     /// Runs writers beside a thread that calls `flush` until they are done, and compares what is left.
-    /// Returns how many items are alive and how many are dead.
-    fn run(&self, flush: impl Fn(&Self) -> Moment + Sync) -> (usize, usize) {
-        let is_done = AtomicBool::new(false);
+    /// Returns how many items are dead.
+    fn run(&self, flush: impl Fn(&Self) -> Moment + Sync) -> usize {
         let (writes, flushes) = thread::scope(|scope| {
             let flusher = scope.spawn(|| {
                 let mut flushes = Vec::new();
-                while !is_done.load(Ordering::SeqCst) {
+                // The last tenth of the items is stored after the last flush, unless a thread sleeps long.
+                while self.ticks.load(Ordering::SeqCst) < WRITERS * WRITES * 2 / 10 * 9 {
                     flushes.push(flush(self));
                     // About so often, so that most items are stored between two.
                     thread::sleep(Duration::from_millis(5));
@@ -86,30 +86,28 @@ impl World {
             });
             let writers = [0, 1].map(|writer| scope.spawn(move || self.write(writer)));
             let writes = writers.map(|writer| writer.join().unwrap());
-            is_done.store(true, Ordering::SeqCst);
             (writes, flusher.join().unwrap())
         });
-        assert!(flushes.len() > 3, "{flushes:?}");
+        assert!(!flushes.is_empty());
         self.compare(&writes, &flushes)
     }
 
-    fn compare(&self, writes: &[Vec<Moment>; 2], flushes: &[Moment]) -> (usize, usize) {
+    fn compare(&self, writes: &[Vec<Moment>; 2], flushes: &[Moment]) -> usize {
         let last_begun = flushes.iter().map(|flush| flush.begun).max().unwrap();
         let last_ended = flushes.iter().map(|flush| flush.ended).max().unwrap();
-        let (mut alive, mut dead, mut survivors, mut lost) = (0, 0, 0, 0);
+        let (mut dead, mut survivors, mut lost) = (0, 0, 0);
         for (writer, writes) in (0..WRITERS).zip(writes) {
             for (number, write) in (0..).zip(writes) {
                 let lookup = self.store.get(&key(writer, number), self.now(), |_| ());
                 let is_alive = lookup == Lookup::Hit(());
                 survivors += usize::from(is_alive && write.ended < last_begun);
                 lost += usize::from(!is_alive && write.begun > last_ended);
-                alive += usize::from(is_alive);
                 dead += usize::from(!is_alive);
             }
         }
         assert_eq!((survivors, lost), (0, 0), "survivors and lost");
         assert_eq!(self.store.snapshot().evictions, 0);
-        (alive, dead)
+        dead
     }
 }
 
@@ -120,19 +118,18 @@ fn key(writer: u64, number: u64) -> [u8; 16] {
 #[test]
 fn of_a_million_items_no_flush_leaves_one_and_none_takes_a_later_one() {
     let world = World::new();
-    let (alive, dead) =
-        world.run(|world| world.observe(|| world.store.flush(world.now(), world.now())));
-    assert!(alive > 100 && dead > 100_000, "{alive} alive, {dead} dead");
+    let dead = world.run(|world| world.observe(|| world.store.flush(world.now(), world.now())));
+    assert!(dead > 10_000, "only {dead} prove anything");
 }
 
 #[test]
 fn a_delayed_flush_is_as_exact() {
     let world = World::new();
-    let (alive, dead) = world.run(|world| {
+    let dead = world.run(|world| {
         let due = world.now().saturating_add(Duration::from_secs(1));
         world.store.flush(due, world.now());
         // It comes due while the writers work: whoever reads the clock after this is after it.
         world.observe(|| world.clock.store(due.as_millis(), Ordering::SeqCst))
     });
-    assert!(alive > 100 && dead > 100_000, "{alive} alive, {dead} dead");
+    assert!(dead > 10_000, "only {dead} prove anything");
 }
