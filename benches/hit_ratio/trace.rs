@@ -24,7 +24,7 @@ pub(crate) trait Source {
 #[derive(Clone, Copy, Debug)]
 enum Popularity {
     Zipf,
-    /// Between every two rounds of requests, a walk over items that nobody asked for before.
+    /// Each round begins with a walk over items that nobody asked for before.
     Scans,
     /// With every round, some items change places with others.
     Shifting,

@@ -182,6 +182,11 @@ impl Turn<'_> {
     fn give_up(&mut self, number: u32, was_main: bool, policy: Policy) {
         let mark = self.shard.mark();
         let scratch = self.copy_segment(number);
+        // Survivors keep their class: in one chain they need one more segment at most, which is reserved.
+        let class = self
+            .writer
+            .segment_mut(number)
+            .map_or(0, |segment| segment.class);
         let mut offset = 0;
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
             let location = self.shard.log().location(number, offset);
@@ -193,8 +198,8 @@ impl Turn<'_> {
             let is_dead = death(mark, &record, self.now).is_some();
             let spared = if is_dead { None } else { policy.spare(word) };
             let room = spared.and_then(|word| {
-                let chain = Chain::new(word.is_main(), record.expiry, self.now);
-                self.append_survivor(chain, record.len())
+                let is_main = word.is_main();
+                self.append_survivor(Chain { is_main, class }, record.len())
             });
             if let Some(to) = room {
                 self.shard.log_mut().write(to, &record);

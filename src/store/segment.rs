@@ -39,6 +39,8 @@ pub(crate) struct Segment {
     pub(crate) live: usize,
     /// It is in one of the queues.
     pub(crate) used: bool,
+    /// The class of its records' lifetimes when they were stored.
+    pub(crate) class: usize,
     /// The last cas unique before it was opened, and later before it was sealed.
     pub(crate) stamp: u64,
     pub(crate) span: Span,

@@ -98,6 +98,7 @@ impl Turn<'_> {
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
                 used: true,
+                class: chain.class,
                 stamp,
                 ..Segment::default()
             };

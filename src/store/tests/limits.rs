@@ -188,6 +188,43 @@ fn without_eviction_a_full_store_refuses() {
 }
 
 #[test]
+fn without_eviction_nothing_is_lost_whatever_lifetimes_are_left() {
+    let store = Store::new(&Config {
+        memory_limit_bytes: 1 << 20,
+        item_len_max: 1 << 20,
+        shard_count: NonZeroUsize::new(1),
+        cas_start: 0,
+        evict: false,
+        compress_len_min: None,
+    });
+    // Of each class some will have so little left, after an hour, that they would be in another one.
+    let minutes = [61, 100, 400, 24 * 60 + 1, 24 * 60 + 50, 100_000];
+    let expiry = |id: u64| match minutes.get(usize::try_from(id % 7).unwrap()) {
+        Some(minutes) => Expiry::At(Time::from_millis(minutes * 60_000)),
+        None => Expiry::Never,
+    };
+    let an_hour = Time::from_millis(60 * 60_000);
+    let set = |id: u64, now| store.set(&id.to_be_bytes(), until(expiry(id), &[b'v'; 100]), now);
+    let refused = (0..100_000).find(|id| set(*id, NOW) == StoreOutcome::NoMemory);
+    let refused = refused.unwrap();
+    for round in 0..5 {
+        for id in (round..refused).step_by(10) {
+            assert!(store.delete(&id.to_be_bytes(), an_hour));
+        }
+        let new = refused * (round + 1);
+        let _ = (new..new + refused).find(|id| set(*id, an_hour) == StoreOutcome::NoMemory);
+    }
+    let is_alive = |id: &u64| store.get(&id.to_be_bytes(), an_hour, |_| ()) == Lookup::Hit(());
+    assert!(
+        (0..refused)
+            .filter(|id| id % 10 > 4)
+            .all(|id| is_alive(&id))
+    );
+    assert_eq!(store.snapshot().evictions, 0);
+    store.check().unwrap();
+}
+
+#[test]
 fn expired_items_go_without_counting_as_evicted() {
     let store = store(1 << 20);
     fill(&store, 1_000, &until(Expiry::At(NOW), &[b'v'; 100]));
