@@ -79,7 +79,11 @@ impl Plot<'_> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(match self.kind {
+                // Above the lowest bars, and below all lines.
+                Kind::Bars => SeriesLabelPosition::UpperMiddle,
+                Kind::Lines => SeriesLabelPosition::LowerMiddle,
+            })
             .background_style(WHITE.mix(0.8))
             .label_font((FONT, 13))
             .draw()?;
