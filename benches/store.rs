@@ -17,11 +17,8 @@ const ITEM_LEN: u64 = 270;
 fn store(memory_limit_bytes: u64, compress_len_min: Option<usize>) -> Store {
     Store::new(&Config {
         memory_limit_bytes,
-        item_len_max: 1 << 20,
-        shard_count: None,
-        cas_start: 0,
-        evict: true,
         compress_len_min,
+        ..Config::default()
     })
 }
 
@@ -31,9 +28,7 @@ fn filled(items: u64, room: u64) -> Store {
         memory_limit_bytes: room * ITEM_LEN,
         item_len_max: 1 << 16,
         shard_count: NonZeroUsize::new(128),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
     });
     for number in 0..items {
         let _ = store.set(&key(number), item(&VALUE), NOW);

@@ -55,10 +55,7 @@ impl Engine {
         let store = Store::new(&Config {
             memory_limit_bytes: capacity,
             item_len_max: ITEM_LEN_MAX,
-            shard_count: None,
-            cas_start: 0,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         });
         let value = vec![b'v'; 1 << 20];
         Self { store, value }

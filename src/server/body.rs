@@ -148,11 +148,7 @@ mod tests {
     fn store(memory_limit_bytes: u64) -> Store {
         Store::new(&Config {
             memory_limit_bytes,
-            item_len_max: 1 << 20,
-            shard_count: None,
-            cas_start: 0,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         })
     }
 

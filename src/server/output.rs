@@ -21,7 +21,7 @@ const HEADER_LEN_MAX: usize = KEY_LEN_MAX + 64;
 
 /// A reader that takes nothing for so long is slow, and should not hold on to large values when memory is
 /// short.
-pub(crate) const STALL_MAX: Duration = Duration::from_secs(1);
+const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// Slices handed to one `writev`.
 const SLICES_MAX: usize = 32;
@@ -203,6 +203,41 @@ mod tests {
             );
             assert_eq!(output.len(), 0);
         }
+    }
+
+    /// How a flush of a large value ends whose reader takes nothing for so long, and then everything.
+    fn flushed_after(pause: Duration, is_held_up: bool) -> io::Result<usize> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut client, mut server) = duplex(1000);
+            let value = Bytes::from(vec![7; LARGE_VALUE_LEN_MIN]);
+            let mut output = Output::default();
+            output.put_hit(header(value.len()), ValueRef::Shared(&value));
+            let pool = BufferPool::default();
+            let flush = async {
+                let flushed = output.flush(&mut server, &pool, || is_held_up).await;
+                drop(server);
+                flushed
+            };
+            let read = async {
+                tokio::time::sleep(pause).await;
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+            };
+            tokio::join!(flush, read).0
+        })
+    }
+
+    #[test]
+    fn a_reader_of_a_large_value_may_stall_for_a_second_and_longer_if_nobody_suffers() {
+        let millisecond = Duration::from_millis(1);
+        assert!(flushed_after(STALL_MAX.saturating_sub(millisecond), true).is_ok());
+        let error = flushed_after(STALL_MAX + millisecond, true).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(flushed_after(STALL_MAX * 100, false).is_ok());
     }
 
     #[test]

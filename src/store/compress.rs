@@ -183,8 +183,12 @@ impl Outgoing {
         }
     }
 
-    /// Decompresses it and shows it to `visit`; `None` if it is damaged.
-    pub(crate) fn show<R>(mut self, visit: impl FnOnce(ValueRef<'_>) -> R) -> Option<R> {
+    /// Decompresses it and shows it to `visit`, a large one by way of `lend`; `None` if it is damaged.
+    pub(crate) fn show<R>(
+        mut self,
+        lend: impl FnOnce(Vec<u8>) -> Bytes,
+        visit: impl FnOnce(ValueRef<'_>) -> R,
+    ) -> Option<R> {
         let Scratch { stored, raw, .. } = &mut *self.scratch;
         let stored = self.shared.as_deref().unwrap_or(stored);
         let shown = if self.compressed.raw_len() < LARGE_VALUE_LEN_MIN {
@@ -192,7 +196,7 @@ impl Outgoing {
             let is_whole = self.compressed.decompress_into(stored, raw);
             is_whole.then(|| visit(ValueRef::Inline(raw)))
         } else {
-            let raw = self.compressed.decompress(stored).map(Bytes::from);
+            let raw = self.compressed.decompress(stored).map(lend);
             raw.map(|raw| visit(ValueRef::Shared(&raw)))
         };
         self.scratch.give_back();
@@ -273,7 +277,7 @@ mod tests {
             assert_eq!(compressed.decompress(&stored).unwrap(), raw);
             let bytes = Bytes::from(stored.clone());
             for value in [ValueRef::Inline(&stored), ValueRef::Shared(&bytes)] {
-                let shown = Outgoing::new(value, compressed).show(|value| {
+                let shown = Outgoing::new(value, compressed).show(Bytes::from, |value| {
                     (
                         value.as_slice().to_vec(),
                         matches!(value, ValueRef::Shared(_)),

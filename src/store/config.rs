@@ -32,6 +32,20 @@ pub struct Config {
     pub compress_len_min: Option<usize>,
 }
 
+impl Default for Config {
+    /// memcached's: 64 MiB, items of up to 1 MiB, eviction.
+    fn default() -> Self {
+        Self {
+            memory_limit_bytes: 64 << 20,
+            item_len_max: 1 << 20,
+            shard_count: None,
+            cas_start: 0,
+            evict: true,
+            compress_len_min: None,
+        }
+    }
+}
+
 impl Config {
     /// The number of shards: a power of two.
     pub(crate) fn shards(&self) -> usize {
@@ -54,10 +68,7 @@ mod tests {
         Config {
             memory_limit_bytes: memory_mib << 20,
             item_len_max,
-            shard_count: None,
-            cas_start: 0,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         }
     }
 

@@ -86,7 +86,7 @@ impl Turn<'_> {
         let (mark, now) = (self.shard.mark(), self.now);
         self.seal_dead(mark, now);
         let dead = self.sealed(|segment| segment.span.is_dead(mark, now).then_some(()));
-        dead.is_some_and(|((), number, is_main)| self.pack(number, is_main))
+        self.pack_found(dead)
     }
 
     fn seal_dead(&mut self, mark: u64, now: Time) {
@@ -107,11 +107,11 @@ impl Turn<'_> {
         let sparsest = self.sealed(|segment| {
             (segment.live * 100 <= segment.fill * live_percent).then_some(segment.live)
         });
-        sparsest.is_some_and(|(_, number, is_main)| self.pack(number, is_main))
+        self.pack_found(sparsest)
     }
 
     /// The sealed segment with the lowest rank.
-    fn sealed<R: Ord>(&self, rank: impl Fn(&Segment) -> Option<R>) -> Option<(R, u32, bool)> {
+    fn sealed<R: Ord>(&self, rank: impl Fn(&Segment) -> Option<R>) -> Option<(u32, bool)> {
         let writer = &self.writer;
         let queues = [(&writer.small, false), (&writer.main, true)];
         let numbers = queues.into_iter().flat_map(|(queue, is_main)| {
@@ -121,15 +121,22 @@ impl Turn<'_> {
             let segment = writer.segments.get(number as usize)?;
             Some((rank(segment)?, number, is_main))
         });
-        ranked.min()
+        ranked.min().map(|(_, number, is_main)| (number, is_main))
     }
 
-    /// Empties a sealed segment, without loss; returns true.
-    pub(crate) fn pack(&mut self, number: u32, is_main: bool) -> bool {
+    fn pack_found(&mut self, sealed: Option<(u32, bool)>) -> bool {
+        let Some((number, is_main)) = sealed else {
+            return false;
+        };
+        self.pack(number, is_main);
+        true
+    }
+
+    /// Empties a sealed segment, without loss.
+    pub(crate) fn pack(&mut self, number: u32, is_main: bool) {
         let queue = self.writer.queue(is_main);
         queue.segments.retain(|sealed| *sealed != number);
         self.give_up(number, is_main, Policy::Keep);
-        true
     }
 
     fn evict_oldest(&mut self, is_main: bool, policy: Policy) -> bool {

@@ -24,9 +24,7 @@ fn in_all_orders(model: impl Fn(&Arc<Store>) + Sync + Send + 'static) {
             memory_limit_bytes: 256 << 10,
             item_len_max: 1 << 16,
             shard_count: NonZeroUsize::new(1),
-            cas_start: 0,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         }));
         model(&store);
         assert_eq!(store.check(), Ok(()));

@@ -80,7 +80,7 @@ pub enum ValueRef<'a> {
     Inline(&'a [u8]),
     /// At least [`LARGE_VALUE_LEN_MIN`] bytes, or fewer in a store of a few megabytes: clone the
     /// handle, which copies nothing. What is held so outlives the item, and is charged until
-    /// [`Store::shrink`](crate::Store::shrink) finds that it was let go of.
+    /// it has been let go of (and [`Store::shrink`](crate::Store::shrink) has found that).
     Shared(&'a Bytes),
 }
 

@@ -10,14 +10,7 @@
 //! ```
 //! use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, StoreOutcome, Time};
 //!
-//! let store = Store::new(&Config {
-//!     memory_limit_bytes: 64 << 20,
-//!     item_len_max: 1 << 20,
-//!     shard_count: None,
-//!     cas_start: 0,
-//!     evict: true,
-//!     compress_len_min: None,
-//! });
+//! let store = Store::new(&Config::default());
 //! let item = NewItem {
 //!     client_flags: 0,
 //!     expiry: Expiry::At(Time::from_millis(60_000)),
@@ -58,6 +51,7 @@ mod time;
 mod turn;
 mod write;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use config::Config;
@@ -84,7 +78,7 @@ pub struct Store {
     index: Index,
     shards: Box<[Shard]>,
     pending_flush: PendingFlush,
-    outside: Outside,
+    outside: Arc<Outside>,
     sweep_shard: AtomicUsize,
     memory_limit_bytes: AtomicU64,
     decompress_failures: AtomicU64,
@@ -108,7 +102,7 @@ impl Store {
             index: Index::new(shard_count),
             shards,
             pending_flush: PendingFlush::new(),
-            outside: Outside::default(),
+            outside: Arc::default(),
             sweep_shard: AtomicUsize::new(0),
             memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
             decompress_failures: AtomicU64::new(0),

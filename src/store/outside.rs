@@ -1,16 +1,20 @@
-//! Memory that belongs to no shard: values that are still arriving, and values that readers hold on to after
-//! they have been given up. All shards make room for it, each the same.
+//! Memory that belongs to no shard: values that are still arriving, and values that only readers hold, because
+//! they have been given up, or decompressed for them. All shards make room for it, each the same.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use crate::Store;
+use crate::stats::count;
 use crate::sync::AtomicU64;
 
 /// Values that are still arriving may take this part of the memory limit: what is stored must keep its
 /// place.
 const ARRIVING_PART: u64 = 2;
 
-/// From this part of the memory limit on, readers who hold values that have been given up are too slow.
+/// From this part of the memory limit on, readers who hold values of their own are too slow.
 const PINNED_PART: u64 = 4;
 
 /// Bytes outside the shards.
@@ -26,6 +30,33 @@ impl Outside {
         let arriving = self.arriving.load(Ordering::Relaxed);
         arriving.saturating_add(self.pinned.load(Ordering::Relaxed))
     }
+
+    /// A value for a reader alone, charged until it is let go of.
+    pub(crate) fn lend(self: &Arc<Self>, value: Vec<u8>) -> Bytes {
+        self.pinned.fetch_add(count(value.len()), Ordering::Relaxed);
+        Bytes::from_owner(Lent {
+            value,
+            outside: Arc::clone(self),
+        })
+    }
+}
+
+struct Lent {
+    value: Vec<u8>,
+    outside: Arc<Outside>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let pinned = &self.outside.pinned;
+        pinned.fetch_sub(count(self.value.len()), Ordering::Relaxed);
+    }
 }
 
 impl Store {
@@ -37,8 +68,8 @@ impl Store {
         }
     }
 
-    /// Whether readers hold on to so many bytes of values that have been given up (a quarter of the
-    /// memory limit) that those who do not come forward should be cut off.
+    /// Whether readers alone hold on to so many bytes of values (more than a quarter of the memory limit)
+    /// that those who do not come forward should be cut off.
     pub fn is_held_up(&self) -> bool {
         let limit = self.memory_limit_bytes.load(Ordering::Relaxed);
         self.outside.pinned.load(Ordering::Relaxed) > limit / PINNED_PART

@@ -103,7 +103,8 @@ impl Store {
             (Seen::Missed(miss), _) => return Lookup::Miss(miss),
             (Seen::Compressed(meta, value), Some(visit)) => {
                 let cas = meta.cas;
-                let shown = value.show(|value| visit(meta.hit(value)));
+                let lend = |raw| self.outside.lend(raw);
+                let shown = value.show(lend, |value| visit(meta.hit(value)));
                 if shown.is_none() {
                     self.bury_damaged(key, cas, now);
                 }
@@ -135,10 +136,8 @@ mod tests {
         let store = Store::new(&Config {
             memory_limit_bytes: 1 << 20,
             item_len_max: 1 << 18,
-            shard_count: None,
-            cas_start: 0,
-            evict: true,
             compress_len_min: Some(64),
+            ..Config::default()
         });
         let now = Time::default();
         let item = || NewItem {

@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub charged_bytes: u64,
     /// Bytes charged besides: values that are still arriving ...
     pub arriving_bytes: u64,
-    /// ... and values that were given up while readers held them.
+    /// ... and values that readers alone hold: given up since, or decompressed for them.
     pub pinned_bytes: u64,
     /// The memory limit in bytes.
     pub limit_bytes: u64,

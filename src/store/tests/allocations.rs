@@ -10,11 +10,9 @@ const NOW: Time = Time::from_millis(1);
 fn store(memory_limit_bytes: u64, compress_len_min: Option<usize>) -> Store {
     Store::new(&Config {
         memory_limit_bytes,
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(1),
-        cas_start: 0,
-        evict: true,
         compress_len_min,
+        ..Config::default()
     })
 }
 

@@ -15,11 +15,8 @@ const ROUNDS: u64 = 20_000;
 fn store(memory_limit_bytes: u64) -> Store {
     Store::new(&Config {
         memory_limit_bytes,
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(2),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
     })
 }
 

@@ -11,6 +11,10 @@ use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, StoreOutc
 
 const WRITERS: u64 = 2;
 const WRITES: u64 = 500_000;
+const FLUSHES: u64 = 50;
+
+/// Each write takes two.
+const TICKS: u64 = WRITERS * WRITES * 2;
 
 /// When something happened, by a counter that all threads share: from before to after.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +34,8 @@ impl World {
     fn new() -> Self {
         let store = Store::new(&Config {
             memory_limit_bytes: 1 << 30,
-            item_len_max: 1 << 20,
             shard_count: NonZeroUsize::new(8),
-            cas_start: 0,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         });
         Self {
             store,
@@ -74,21 +75,22 @@ impl World {
     /// Returns how many items are dead.
     fn run(&self, flush: impl Fn(&Self) -> Moment + Sync) -> usize {
         let (writes, flushes) = thread::scope(|scope| {
+            // Paced by what is stored, so that most of it is between two; the last tenth is after the last.
             let flusher = scope.spawn(|| {
-                let mut flushes = Vec::new();
-                // The last tenth of the items is stored after the last flush, unless a thread sleeps long.
-                while self.ticks.load(Ordering::SeqCst) < WRITERS * WRITES * 2 / 10 * 9 {
-                    flushes.push(flush(self));
-                    // About so often, so that most items are stored between two.
-                    thread::sleep(Duration::from_millis(5));
-                }
-                flushes
+                let flush_at = |ticks| {
+                    while self.ticks.load(Ordering::SeqCst) < ticks {
+                        thread::yield_now();
+                    }
+                    flush(self)
+                };
+                (1..=FLUSHES)
+                    .map(|part| flush_at(part * TICKS / 10 * 9 / FLUSHES))
+                    .collect::<Vec<_>>()
             });
             let writers = [0, 1].map(|writer| scope.spawn(move || self.write(writer)));
             let writes = writers.map(|writer| writer.join().unwrap());
             (writes, flusher.join().unwrap())
         });
-        assert!(!flushes.is_empty());
         self.compare(&writes, &flushes)
     }
 

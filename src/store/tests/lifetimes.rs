@@ -13,11 +13,8 @@ const VALUE: [u8; 300] = [b'v'; 300];
 fn store() -> Store {
     Store::new(&Config {
         memory_limit_bytes: 32 << 20,
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(4),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
     })
 }
 

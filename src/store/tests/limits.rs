@@ -13,11 +13,17 @@ const LATER: Time = Time::from_millis(2_000);
 fn store(memory_limit_bytes: u64) -> Store {
     Store::new(&Config {
         memory_limit_bytes,
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(1),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
+    })
+}
+
+fn store_without_eviction() -> Store {
+    Store::new(&Config {
+        memory_limit_bytes: 1 << 20,
+        shard_count: NonZeroUsize::new(1),
+        evict: false,
+        ..Config::default()
     })
 }
 
@@ -155,14 +161,7 @@ fn what_is_used_survives_many_times_the_memory_of_what_is_not() {
 
 #[test]
 fn without_eviction_a_full_store_refuses() {
-    let store = Store::new(&Config {
-        memory_limit_bytes: 1 << 20,
-        item_len_max: 1 << 20,
-        shard_count: NonZeroUsize::new(1),
-        cas_start: 0,
-        evict: false,
-        compress_len_min: None,
-    });
+    let store = store_without_eviction();
     let count = 20_000_u64;
     let refused = (0..count).find(|id| {
         store.set(&id.to_be_bytes(), forever(&[b'v'; 100]), NOW) == StoreOutcome::NoMemory
@@ -189,14 +188,7 @@ fn without_eviction_a_full_store_refuses() {
 
 #[test]
 fn without_eviction_nothing_is_lost_whatever_lifetimes_are_left() {
-    let store = Store::new(&Config {
-        memory_limit_bytes: 1 << 20,
-        item_len_max: 1 << 20,
-        shard_count: NonZeroUsize::new(1),
-        cas_start: 0,
-        evict: false,
-        compress_len_min: None,
-    });
+    let store = store_without_eviction();
     // Of each class some will have so little left, after an hour, that they would be in another one.
     let minutes = [61, 100, 400, 24 * 60 + 1, 24 * 60 + 50, 100_000];
     let expiry = |id: u64| match minutes.get(usize::try_from(id % 7).unwrap()) {
@@ -354,11 +346,9 @@ fn cas_uniques_start_above_the_given_number_even_at_its_end() {
     for cas_start in [0, 1, 1_700_000_000_000_000, u64::MAX] {
         let store = Store::new(&Config {
             memory_limit_bytes: 1 << 20,
-            item_len_max: 1 << 20,
             shard_count: NonZeroUsize::new(8),
             cas_start,
-            evict: true,
-            compress_len_min: None,
+            ..Config::default()
         });
         for id in 0..100_u64 {
             let outcome = store.set(&id.to_be_bytes(), forever(b"v"), NOW);

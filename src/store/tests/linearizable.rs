@@ -183,11 +183,9 @@ fn every_key_has_an_order() {
     for compress_len_min in [None, Some(100)] {
         let store = Store::new(&Config {
             memory_limit_bytes: 256 << 20,
-            item_len_max: 1 << 20,
             shard_count: NonZeroUsize::new(1),
-            cas_start: 0,
-            evict: true,
             compress_len_min,
+            ..Config::default()
         });
         let (ticks, barrier) = (AtomicU64::new(0), Barrier::new(3));
         let histories: Vec<Vec<Vec<Event>>> = thread::scope(|scope| {

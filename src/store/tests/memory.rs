@@ -39,11 +39,8 @@ const PHASES: [(&str, ValueLen); 10] = [
 fn allocated_bytes_stay_within_the_limit_whatever_is_stored() {
     let store = Store::new(&Config {
         memory_limit_bytes: u64::try_from(LIMIT).unwrap(),
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(4),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
     });
     let before = HEAP.allocated();
     let value = vec![b'v'; VALUE_LEN_MAX];

@@ -24,8 +24,8 @@ fn store(memory_limit_bytes: u64, shard_count: usize, compress_len_min: Option<u
         item_len_max: ITEM_LEN_MAX,
         shard_count: NonZeroUsize::new(shard_count),
         cas_start: 1_000,
-        evict: true,
         compress_len_min,
+        ..Config::default()
     })
 }
 

@@ -13,11 +13,8 @@ const LIMIT: u64 = 8 << 20;
 fn store(shard_count: usize) -> Store {
     Store::new(&Config {
         memory_limit_bytes: LIMIT,
-        item_len_max: 1 << 20,
         shard_count: NonZeroUsize::new(shard_count),
-        cas_start: 0,
-        evict: true,
-        compress_len_min: None,
+        ..Config::default()
     })
 }
 
@@ -127,6 +124,26 @@ fn values_that_readers_hold_are_charged_until_they_let_go() {
     store.shrink(NOW, 0);
     assert_eq!(store.snapshot().pinned_bytes, 0);
     assert!(!store.is_held_up());
+}
+
+#[test]
+fn a_value_that_was_decompressed_for_a_reader_is_charged_until_it_is_let_go_of() {
+    let store = Store::new(&Config {
+        memory_limit_bytes: LIMIT,
+        compress_len_min: Some(64),
+        ..Config::default()
+    });
+    let value = vec![b'v'; 100_000];
+    set(&store, 1, &value);
+    let quarter = LIMIT / 4 / 100_000;
+    let mut held: Vec<Bytes> = (0..quarter).map(|_| hold(&store, 1)).collect();
+    assert_eq!(store.snapshot().pinned_bytes, quarter * 100_000);
+    assert!(!store.is_held_up());
+    held.push(hold(&store, 1));
+    assert!(store.is_held_up());
+    assert!(held.iter().all(|held| held == &value));
+    drop(held);
+    assert_eq!(store.snapshot().pinned_bytes, 0);
 }
 
 #[test]

@@ -130,11 +130,9 @@ fn nobody_reads_what_nobody_wrote() {
     for (limit, compress_len_min) in [(1 << 20, None), (8 << 20, None), (2 << 20, Some(64))] {
         let store = Store::new(&Config {
             memory_limit_bytes: limit,
-            item_len_max: 1 << 20,
             shard_count: NonZeroUsize::new(1),
-            cas_start: 0,
-            evict: true,
             compress_len_min,
+            ..Config::default()
         });
         let (clock, is_done) = (AtomicU64::new(0), AtomicBool::new(false));
         let hits = thread::scope(|scope| {
