@@ -4,6 +4,7 @@
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::{
     collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -105,6 +106,21 @@ fn has_extension(file: &str, extension: &str) -> bool {
 }
 
 #[test]
+fn one_file_alone_has_unsafe_code() {
+    let top = top();
+    let with_unsafe: Vec<_> = files()
+        .into_iter()
+        .filter(|file| has_extension(file, "rs") && !file.ends_with("tests/layout.rs"))
+        .filter(|file| {
+            fs::read_to_string(top.join(file))
+                .unwrap()
+                .contains("unsafe {")
+        })
+        .collect();
+    assert_eq!(with_unsafe, ["src/store/prefetch.rs"]);
+}
+
+#[test]
 fn the_top_level_holds_what_it_shall_and_nothing_else() {
     let allowed = [
         "Cargo.toml",
@@ -130,7 +146,7 @@ fn no_source_file_is_longer_than_500_lines() {
         .into_iter()
         .filter(|file| has_extension(file, "rs") || has_extension(file, "py"))
         .filter(|file| {
-            let text = std::fs::read_to_string(top().join(file)).unwrap_or_default();
+            let text = fs::read_to_string(top().join(file)).unwrap_or_default();
             text.lines().count() > FILE_LINES_MAX
         })
         .collect();
@@ -147,7 +163,7 @@ fn only_the_index_names_dashmap_and_only_the_clock_reads_the_time() {
         .iter()
         .filter(|file| file.starts_with("src/") && has_extension(file, "rs"))
     {
-        let text = std::fs::read_to_string(top().join(file)).unwrap_or_default();
+        let text = fs::read_to_string(top().join(file)).unwrap_or_default();
         for word in ["dashmap::", "Instant::now", "SystemTime::now"] {
             assert!(
                 !text.contains(word) || allowed(word, file),

@@ -86,14 +86,13 @@ impl<'a> Keys<'a> {
 
     /// The rest of a decoded line. `None` unless it holds at least one token and each is a key.
     pub(crate) fn from_line(rest: &'a [u8]) -> Option<Self> {
-        // In a short line no token can be too long, so one key is enough.
-        let tokens_checked = if rest.len() <= KEY_LEN_MAX {
-            1
-        } else {
-            usize::MAX
-        };
+        // In a short line no token can be too long.
+        if rest.len() <= KEY_LEN_MAX {
+            let any = rest.iter().any(|byte| *byte != b' ');
+            return any.then_some(Self(Source::Line(rest)));
+        }
         let mut any = false;
-        for token in Tokens::new(rest).take(tokens_checked) {
+        for token in Tokens::new(rest) {
             Key::from_token(token)?;
             any = true;
         }
@@ -137,6 +136,16 @@ enum Cursor<'a> {
     List(std::slice::Iter<'a, Key<'a>>),
 }
 
+impl KeysIter<'_> {
+    /// Whether nothing at all is left; after the last key there may still be spaces.
+    pub fn is_exhausted(&self) -> bool {
+        match &self.0 {
+            Cursor::Line(tokens) => tokens.rest().is_empty(),
+            Cursor::List(keys) => keys.len() == 0,
+        }
+    }
+}
+
 impl<'a> Iterator for KeysIter<'a> {
     type Item = Key<'a>;
 
@@ -178,7 +187,10 @@ mod tests {
         let long = [b'k'; 251];
         assert_eq!(Keys::from_line(&[b"ok ".as_slice(), &long].concat()), None);
         let ok = [b"ok ".as_slice(), &long[..250]].concat();
-        assert_eq!(Keys::from_line(&ok).unwrap().into_iter().count(), 2);
+        let mut keys = Keys::from_line(&ok).unwrap().into_iter();
+        assert!(keys.next().is_some() && !keys.is_exhausted());
+        assert!(keys.next().is_some() && keys.is_exhausted());
+        assert!(keys.next().is_none());
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! Response::End.encode(&mut reply);
 //! assert_eq!(reply, b"END\r\n");
 //! ```
+#![forbid(unsafe_code)]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod error;
@@ -46,5 +47,5 @@ pub use request::{
     StorageMode, Touch, Verbosity,
 };
 pub use response::{Response, ValueHeader};
-pub use text::{Decoded, Refusal, RequestDecoder};
+pub use text::{Decoded, Refusal, RequestDecoder, keys_ahead};
 pub use text_reply::{DecodedReply, ReplyDecoder};

@@ -23,14 +23,35 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let start = self.rest.iter().position(|&byte| byte != b' ')?;
         let (_, from_token) = self.rest.split_at_checked(start)?;
-        let len = from_token
-            .iter()
-            .position(|&byte| byte == b' ')
-            .unwrap_or(from_token.len());
-        let (token, rest) = from_token.split_at_checked(len)?;
+        let (token, rest) = from_token.split_at_checked(token_len(from_token))?;
         self.rest = rest;
         Some(token)
     }
+}
+
+/// How many bytes come before the first space. Eight at a time: tokens are too short for a call of memchr.
+#[inline]
+fn token_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // A byte of 0 where there is a space, and the top bit of its place set where there is a 0 first.
+        let word = u64::from_le_bytes(*word) ^ (ONES * 0x20);
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES * 0x80);
+        if zeros != 0 {
+            return number
+                .saturating_mul(8)
+                .saturating_add(zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let rest_len = rest
+        .iter()
+        .position(|&byte| byte == b' ')
+        .unwrap_or(rest.len());
+    bytes
+        .len()
+        .saturating_sub(rest.len())
+        .saturating_add(rest_len)
 }
 
 /// The first line of `buf`, its line feed included. Without one, `searched_len` remembers how much
@@ -43,9 +64,19 @@ pub(crate) fn line<'a>(buf: &'a [u8], searched_len: &mut usize) -> Option<&'a [u
 }
 
 /// Splits off the first token; the line must begin with it.
+#[inline]
 pub(crate) fn command(line: &[u8]) -> (&[u8], &[u8]) {
-    let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-    line.split_at_checked(end).unwrap_or((line, &[]))
+    line.split_at_checked(token_len(line))
+        .unwrap_or((line, &[]))
+}
+
+/// The same if the first token has at most seven bytes and something behind it.
+#[inline]
+pub(crate) fn short_command(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    const HEAD_LEN: usize = 8;
+    let head = line.get(..HEAD_LEN).unwrap_or(line);
+    let (command, arguments) = line.split_at_checked(token_len(head))?;
+    (command.len() < head.len()).then_some((command, arguments))
 }
 
 /// The line without its line feed, and without one carriage return before that.
@@ -93,6 +124,32 @@ const fn is_blank(byte: u8) -> bool {
 
 /// Sign and absolute value.
 fn parse_magnitude(token: &[u8]) -> Option<(bool, u64)> {
+    match parse_short(token) {
+        Some(number) => Some((false, number)),
+        None => parse_strange(token),
+    }
+}
+
+/// Nearly all numbers: a few digits.
+#[inline]
+fn parse_short(token: &[u8]) -> Option<u64> {
+    // The largest power of ten that 64 bits hold has 20 digits.
+    const DIGITS_MAX: usize = 19;
+    if token.is_empty() || token.len() > DIGITS_MAX {
+        return None;
+    }
+    let mut number = 0u64;
+    for byte in token {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+    }
+    Some(number)
+}
+
+fn parse_strange(token: &[u8]) -> Option<(bool, u64)> {
     let blanks = token.iter().take_while(|byte| is_blank(**byte)).count();
     let number = token.get(blanks..)?;
     let negative = number.first() == Some(&b'-');
@@ -133,6 +190,18 @@ mod tests {
         );
         assert_eq!(tokens(b""), Vec::<&[u8]>::new());
         assert_eq!(tokens(b"   "), Vec::<&[u8]>::new());
+    }
+
+    #[test]
+    fn a_token_ends_at_the_first_space_wherever_that_is() {
+        for len in 0..40 {
+            for after in [&b""[..], b" ", b"  a", b" !\x1f\x21 ~~~~~~~"] {
+                for byte in [b'!', 0, 0x1f, 0x21, 0x7f, 0x80, 0xa0, 0xff] {
+                    let line = [&vec![byte; len][..], after].concat();
+                    assert_eq!(token_len(&line), len, "{}", line.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]

@@ -103,6 +103,26 @@ impl RequestDecoder {
     }
 }
 
+/// The first keys of the requests that `buf` begins with, for who wants to fetch ahead what they are about. Nothing
+/// is checked, and values are searched like lines: there may be keys too many or too few.
+pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        loop {
+            let line = scan::line(buf, &mut 0)?;
+            buf = buf.get(line.len()..)?;
+            if let Some((command, arguments)) = scan::short_command(line)
+                && matches!(
+                    command,
+                    b"get" | b"gets" | b"set" | b"add" | b"cas" | b"delete" | b"incr" | b"decr"
+                )
+                && let Some(key) = Tokens::new(scan::trim_line_end(arguments)).next()
+            {
+                return Some(key);
+            }
+        }
+    })
+}
+
 /// Whether an unfinished line may go on.
 fn may_grow(buf: &[u8]) -> bool {
     if buf.len() <= LINE_LEN_MAX {
@@ -199,8 +219,9 @@ fn storage(mode: StorageMode, rest: &[u8]) -> Result<Request<'_>, Refusal> {
     let value_len = scan::parse_digits(len)
         .filter(|len| *len <= VALUE_LEN_MAX)
         .ok_or(BAD_FORMAT)?;
-    let noreply = is_noreply(rest, 4);
-    storage_fields(mode, [key, flags, exptime], tokens.next())
+    let fifth = tokens.next();
+    let noreply = fifth.is_some() && is_noreply(rest, 4);
+    storage_fields(mode, [key, flags, exptime], fifth)
         .map(|fields| {
             Request::Store(Storage {
                 value_len,
@@ -243,8 +264,12 @@ fn parse_u32(token: &[u8]) -> Option<u32> {
 fn key_and_argument(rest: &[u8]) -> Result<(Key<'_>, &[u8], bool), Refusal> {
     let mut tokens = Tokens::new(rest);
     let key = tokens.next().ok_or(BAD_FORMAT)?;
-    let noreply = is_noreply(rest, 1);
     let argument = tokens.next().ok_or(BAD_FORMAT)?;
+    let noreply = if tokens.rest().is_empty() {
+        argument == NOREPLY
+    } else {
+        is_noreply(rest, 1)
+    };
     let key = Key::from_token(key).ok_or_else(|| Refusal::new(ErrorReply::BAD_FORMAT, noreply))?;
     Ok((key, argument, noreply))
 }
@@ -273,8 +298,9 @@ fn touch(rest: &[u8]) -> Result<Request<'_>, Refusal> {
 }
 
 fn delete(rest: &[u8]) -> Result<Request<'_>, Refusal> {
-    let key = Tokens::new(rest).next().ok_or(BAD_FORMAT)?;
-    let noreply = is_noreply(rest, 1);
+    let mut tokens = Tokens::new(rest);
+    let key = tokens.next().ok_or(BAD_FORMAT)?;
+    let noreply = !tokens.rest().is_empty() && is_noreply(rest, 1);
     let key = Key::from_token(key).ok_or_else(|| Refusal::new(ErrorReply::BAD_FORMAT, noreply))?;
     Ok(Request::Delete(Delete { key, noreply }))
 }

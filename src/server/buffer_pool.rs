@@ -1,6 +1,5 @@
 //! [`BufferPool`]: the buffers of one worker's busy connections; an idle connection owns none.
 
-use bytes::BytesMut;
 use std::cell::RefCell;
 
 /// Bytes of a fresh buffer: a pipeline of fifty 1 KiB sets, or one turn's output.
@@ -15,20 +14,20 @@ const KEPT_COUNT_MAX: usize = 32;
 /// Spare buffers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    spare: RefCell<Vec<BytesMut>>,
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     /// An empty buffer with room for [`BUFFER_LEN`] bytes.
-    pub(crate) fn take(&self) -> BytesMut {
+    pub(crate) fn take(&self) -> Vec<u8> {
         self.spare
             .borrow_mut()
             .pop()
-            .unwrap_or_else(|| BytesMut::with_capacity(BUFFER_LEN))
+            .unwrap_or_else(|| Vec::with_capacity(BUFFER_LEN))
     }
 
     /// Gives a buffer back; its bytes are gone.
-    pub(crate) fn put(&self, mut buffer: BytesMut) {
+    pub(crate) fn put(&self, mut buffer: Vec<u8>) {
         let mut spare = self.spare.borrow_mut();
         if (BUFFER_LEN..=KEPT_LEN_MAX).contains(&buffer.capacity()) && spare.len() < KEPT_COUNT_MAX
         {
@@ -45,11 +44,11 @@ mod tests {
     #[test]
     fn at_most_32_buffers_of_at_most_128_kib_are_kept() {
         let pool = BufferPool::default();
-        pool.put(BytesMut::with_capacity(KEPT_LEN_MAX + 1));
-        pool.put(BytesMut::new());
+        pool.put(Vec::with_capacity(KEPT_LEN_MAX + 1));
+        pool.put(Vec::new());
         assert_eq!(pool.spare.borrow().len(), 0);
         for _ in 0..=KEPT_COUNT_MAX {
-            pool.put(BytesMut::with_capacity(KEPT_LEN_MAX));
+            pool.put(Vec::with_capacity(KEPT_LEN_MAX));
         }
         assert_eq!(pool.spare.borrow().len(), KEPT_COUNT_MAX);
     }

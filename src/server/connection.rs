@@ -8,7 +8,8 @@ use crate::output::Output;
 use crate::stats_text;
 use crate::worker::Worker;
 use nuthatch_protocol::{
-    Decoded, ErrorReply, MemoryLimit, Request, RequestDecoder, Response, Retrieve, Storage,
+    Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response, Retrieve, Storage,
+    keys_ahead,
 };
 use nuthatch_store::NewValue;
 use std::io;
@@ -63,17 +64,21 @@ enum Next {
     Close,
 }
 
-/// What has become of the request that the input begins with.
+/// Why no further request can be answered at once.
 #[derive(Debug)]
-enum Step {
-    /// It is answered; its line and value took that many bytes.
-    Answered(usize),
-    /// It is wrong, or its value too large.
-    Refused(Refused),
-    /// It has not arrived whole.
-    Wait,
-    /// It is the last one.
+enum Pause<'a> {
+    /// Enough has been answered: it must be sent, or others have their turn.
+    Full,
+    /// The next request has not arrived whole.
+    Incomplete,
+    /// The next one is the last one.
     Close,
+    /// The next one is wrong, or its value too large.
+    Refused(Refused),
+    /// The next one asks for several items; its line has so many bytes.
+    Retrieve(Retrieve<'a>, usize),
+    /// The next one has a large value, of which this has arrived.
+    Large(Storage<'a>, &'a [u8]),
 }
 
 /// A request whose value, if it has one, must be skipped before the answer.
@@ -127,140 +132,206 @@ where
     ) -> io::Result<Next> {
         let mut turn = Turn::begin(self.worker);
         let next = loop {
-            self.output.make_room(self.worker.buffers());
-            let step = match decoder.decode(input.unread()) {
-                Decoded::Incomplete => Step::Wait,
-                Decoded::Request {
-                    request: Request::Quit,
-                    ..
-                } => Step::Close,
-                Decoded::Request { request, line_len } => {
-                    trace!(?request);
-                    let (_, after_line) = input
-                        .unread()
-                        .split_at_checked(line_len)
-                        .unwrap_or_default();
-                    self.execute(&mut turn, &request, line_len, after_line)
-                        .await?
+            let (answered, pause) = self.answer_at_once(&mut turn, decoder, input.unread());
+            let used = match pause {
+                Pause::Full => answered,
+                Pause::Incomplete => {
+                    input.consume(answered);
+                    break Next::Read;
                 }
-                Decoded::Refused { refusal, line_len } => Step::Refused(Refused {
-                    line_len,
-                    body_len: refusal.body_len,
-                    response: Response::Error(refusal.reply),
-                    noreply: refusal.noreply,
-                }),
-                // Also for what a later version of the protocol may find in a line.
-                Decoded::Hangup | _ => Step::Close,
+                Pause::Close => break Next::Close,
+                Pause::Refused(refused) => {
+                    input.consume(answered.saturating_add(refused.line_len));
+                    self.refuse(&mut turn, input, refused).await?;
+                    0
+                }
+                Pause::Retrieve(request, line_len) => {
+                    self.retrieve(&mut turn, &request).await?;
+                    answered.saturating_add(line_len)
+                }
+                Pause::Large(request, begun) => {
+                    self.store_large(&mut turn, &request, begun).await?;
+                    input.unread().len()
+                }
             };
-            match step {
-                Step::Answered(used) => input.consume(used),
-                Step::Refused(refused) => self.refuse(&mut turn, input, refused).await?,
-                Step::Wait => break Next::Read,
-                Step::Close => break Next::Close,
-            }
-            turn.requests_left = turn.requests_left.saturating_sub(1);
+            input.consume(used);
             self.give_way(&mut turn).await?;
         };
         self.flush(&mut turn).await?;
         Ok(next)
     }
 
-    async fn execute(
+    /// Answers requests for as long as nothing must be waited for; returns how many bytes they took, and why it
+    /// stopped.
+    fn answer_at_once<'a>(
         &mut self,
         turn: &mut Turn<'w>,
-        request: &Request<'_>,
+        decoder: &mut RequestDecoder,
+        input: &'a [u8],
+    ) -> (usize, Pause<'a>) {
+        let mut unread = input;
+        let mut prefetched = 0usize;
+        let pause = loop {
+            if prefetched == 0 {
+                prefetched = turn.context.store.prefetch(keys_ahead(unread));
+            }
+            prefetched = prefetched.saturating_sub(1);
+            self.output.make_room(self.worker.buffers());
+            let used = match decoder.decode(unread) {
+                Decoded::Request { request, line_len } => {
+                    match self.execute(turn, &request, line_len, unread) {
+                        Ok(used) => used,
+                        Err(pause) => break pause,
+                    }
+                }
+                Decoded::Incomplete => break Pause::Incomplete,
+                Decoded::Refused { refusal, line_len } => {
+                    break Pause::Refused(Refused {
+                        line_len,
+                        body_len: refusal.body_len,
+                        response: Response::Error(refusal.reply),
+                        noreply: refusal.noreply,
+                    });
+                }
+                // Also for what a later version of the protocol may find in a line.
+                Decoded::Hangup | _ => break Pause::Close,
+            };
+            unread = unread.get(used..).unwrap_or_default();
+            turn.requests_left = turn.requests_left.saturating_sub(1);
+            if turn.is_over() || self.output.is_full() {
+                break Pause::Full;
+            }
+        };
+        (input.len().saturating_sub(unread.len()), pause)
+    }
+
+    /// Answers the request that `unread` begins with; returns how many bytes it took.
+    #[inline]
+    fn execute<'a>(
+        &mut self,
+        turn: &mut Turn<'w>,
+        request: &Request<'a>,
         line_len: usize,
-        after_line: &[u8],
-    ) -> io::Result<Step> {
+        unread: &'a [u8],
+    ) -> Result<usize, Pause<'a>> {
+        trace!(?request);
         let context = turn.context;
         let response = match request {
-            Request::Retrieve(request) => self.retrieve(turn, request).await?,
+            Request::Retrieve(request) => {
+                let mut keys = request.keys.into_iter();
+                let Some(key) = keys.next().filter(|_| keys.is_exhausted()) else {
+                    return Err(Pause::Retrieve(*request, line_len));
+                };
+                context.retrieve(request, key, &mut self.output);
+                turn.keys_left = turn.keys_left.saturating_sub(1);
+                Response::End
+            }
             Request::Store(request) => {
-                return self.store(turn, request, line_len, after_line).await;
+                let after_line = unread.get(line_len..).unwrap_or_default();
+                return self.store(turn, request, line_len, after_line);
             }
             Request::Arithmetic(request) => context.arithmetic(request),
             Request::Delete(request) => context.delete(request),
             Request::Touch(request) => context.touch(request),
-            Request::FlushAll(request) => context.flush_all(*request),
+            Request::Quit => return Err(Pause::Close),
+            request => self.administer(turn, request),
+        };
+        self.reply(response, request.is_noreply());
+        Ok(line_len)
+    }
+
+    /// Requests about the daemon and not about an item.
+    fn administer(&mut self, turn: &Turn<'w>, request: &Request<'_>) -> Response<'static> {
+        match request {
+            Request::FlushAll(request) => turn.context.flush_all(*request),
             Request::Verbosity(request) => {
                 self.worker.shared().log_level.set(request.level);
                 Response::Ok
             }
-            Request::MemoryLimit(request) => set_memory_limit(&context, *request),
+            Request::MemoryLimit(request) => set_memory_limit(&turn.context, *request),
             Request::Stats(arguments) => self.stats(turn, arguments),
             Request::Version => Response::Version(VERSION.as_bytes()),
             Request::Shutdown => Response::Error(ErrorReply::SHUTDOWN_DISABLED),
             // Also a request of a later version of the protocol.
             _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
-        };
-        self.reply(response, request.is_noreply());
-        Ok(Step::Answered(line_len))
+        }
     }
 
-    async fn store(
+    fn store<'a>(
+        &mut self,
+        turn: &Turn<'w>,
+        request: &Storage<'a>,
+        line_len: usize,
+        after_line: &'a [u8],
+    ) -> Result<usize, Pause<'a>> {
+        let refused = |response| {
+            Pause::Refused(Refused {
+                line_len,
+                body_len: body::body_len(request),
+                response,
+                noreply: request.noreply,
+            })
+        };
+        turn.context.admit(request).map_err(refused)?;
+        match body::arrived(request, after_line) {
+            Arrived::Value(value) => {
+                let response = turn.context.store(request, NewValue::Copied(value));
+                self.reply(response, request.noreply);
+                let body_len = value.len().saturating_add(body::LINE_END.len());
+                Ok(line_len.saturating_add(body_len))
+            }
+            Arrived::PartlyLarge => Err(Pause::Large(*request, after_line)),
+            Arrived::Unterminated => Err(refused(Response::Error(ErrorReply::BAD_DATA_CHUNK))),
+            Arrived::Partly => Err(Pause::Incomplete),
+        }
+    }
+
+    async fn store_large(
         &mut self,
         turn: &mut Turn<'w>,
         request: &Storage<'_>,
-        line_len: usize,
-        after_line: &[u8],
-    ) -> io::Result<Step> {
-        let body_len = body::body_len(request);
-        let noreply = request.noreply;
-        if let Err(response) = turn.context.admit(request) {
-            return Ok(Step::Refused(Refused {
-                line_len,
-                body_len,
-                response,
-                noreply,
-            }));
-        }
-        let (response, used) = match body::arrived(request, after_line) {
-            Arrived::Value(value) => {
-                let used = value.len().saturating_add(body::LINE_END.len());
-                (turn.context.store(request, NewValue::Copied(value)), used)
-            }
-            Arrived::PartlyLarge => {
-                self.flush(turn).await?;
-                let arriving = turn.context.store.arriving();
-                let received =
-                    body::read_large(&mut self.stream, request, after_line, arriving).await?;
-                let read = body_len.saturating_sub(after_line.len() as u64);
-                self.worker.counters().add(Count::BytesRead, read);
-                turn.context = self.worker.context();
-                let response = match received {
-                    Received::Value(value) => turn.context.store(request, NewValue::Owned(value)),
-                    Received::Unterminated => Response::Error(ErrorReply::BAD_DATA_CHUNK),
-                    Received::NoMemory => turn.context.no_memory(request),
-                };
-                (response, after_line.len())
-            }
-            Arrived::Unterminated => {
-                let response = Response::Error(ErrorReply::BAD_DATA_CHUNK);
-                return Ok(Step::Refused(Refused {
-                    line_len,
-                    body_len,
-                    response,
-                    noreply,
-                }));
-            }
-            Arrived::Partly => return Ok(Step::Wait),
+        begun: &[u8],
+    ) -> io::Result<()> {
+        self.flush(turn).await?;
+        let arriving = turn.context.store.arriving();
+        let received = body::read_large(&mut self.stream, request, begun, arriving).await?;
+        let read = body::body_len(request).saturating_sub(begun.len() as u64);
+        self.worker.counters().add(Count::BytesRead, read);
+        turn.context = self.worker.context();
+        turn.requests_left = turn.requests_left.saturating_sub(1);
+        let response = match received {
+            Received::Value(value) => turn.context.store(request, NewValue::Owned(value)),
+            Received::Unterminated => Response::Error(ErrorReply::BAD_DATA_CHUNK),
+            Received::NoMemory => turn.context.no_memory(request),
         };
-        self.reply(response, noreply);
-        Ok(Step::Answered(line_len.saturating_add(used)))
+        self.output.make_room(self.worker.buffers());
+        self.reply(response, request.noreply);
+        Ok(())
     }
 
-    async fn retrieve(
-        &mut self,
-        turn: &mut Turn<'w>,
-        request: &Retrieve<'_>,
-    ) -> io::Result<Response<'static>> {
+    /// Answers a request for several items.
+    async fn retrieve(&mut self, turn: &mut Turn<'w>, request: &Retrieve<'_>) -> io::Result<()> {
+        let mut ahead = request.keys.into_iter();
+        let mut prefetched = 0usize;
         for key in request.keys {
+            if prefetched == 0 {
+                prefetched = turn
+                    .context
+                    .store
+                    .prefetch(ahead.by_ref().map(Key::as_bytes));
+            }
+            prefetched = prefetched.saturating_sub(1);
             self.output.make_room(self.worker.buffers());
             turn.context.retrieve(request, key, &mut self.output);
             turn.keys_left = turn.keys_left.saturating_sub(1);
-            self.give_way(turn).await?;
+            if turn.is_over() || self.output.is_full() {
+                self.give_way(turn).await?;
+            }
         }
-        Ok(Response::End)
+        self.output.make_room(self.worker.buffers());
+        self.reply(Response::End, false);
+        turn.requests_left = turn.requests_left.saturating_sub(1);
+        Ok(())
     }
 
     fn stats(&mut self, turn: &Turn<'_>, arguments: &[u8]) -> Response<'static> {
@@ -304,7 +375,9 @@ where
         if read > 0 {
             turn.context = self.worker.context();
         }
+        self.output.make_room(self.worker.buffers());
         self.reply(refused.response, refused.noreply);
+        turn.requests_left = turn.requests_left.saturating_sub(1);
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! [`Input`]: the bytes of one connection that have arrived and are not yet used.
 
 use crate::buffer_pool::{BUFFER_LEN, BufferPool};
-use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -19,7 +18,7 @@ const READ_LEN_MIN: usize = 16 * 1024;
 /// The read buffer of one connection. Between requests it owns no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     used: usize,
 }
 
@@ -71,7 +70,7 @@ impl Input {
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         let unread_len = self.unread().len();
         if unread_len <= SMALL_REST_LEN_MAX {
-            let rest = BytesMut::from(self.unread());
+            let rest = self.unread().to_vec();
             pool.put(std::mem::replace(&mut self.buffer, rest));
         } else {
             self.buffer.copy_within(self.used.., 0);

@@ -5,6 +5,7 @@
 //!
 //! A get passes `listener` (once per connection), `worker`, `connection`, the protocol's `text`,
 //! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
+#![forbid(unsafe_code)]
 
 mod body;
 mod buffer_pool;

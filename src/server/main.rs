@@ -1,4 +1,5 @@
 //! The `nuthatch` binary: flags, then configuration, then the daemon, then the exit code.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use nuthatch::clock::Clock;

@@ -2,7 +2,7 @@
 
 use crate::body::LINE_END;
 use crate::buffer_pool::BufferPool;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{Response, ValueHeader};
 use nuthatch_store::{LARGE_VALUE_LEN_MIN, ValueRef};
@@ -29,7 +29,7 @@ const SLICES_MAX: usize = 32;
 /// What one connection has to send, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    copied: BytesMut,
+    copied: Vec<u8>,
     /// Large values, each with the number of copied bytes before it.
     shared: Vec<(usize, Bytes)>,
     shared_len: usize,

@@ -68,7 +68,7 @@ impl Turn<'_> {
             let location = self.shard.log().location(number, offset);
             offset += record.len();
             let place = self.index.place(record.key);
-            if self.index.find(place, |found| found == location).is_some() {
+            if self.index.find_at(place, location).is_some() {
                 live += record.len();
                 items += 1;
             }
@@ -85,7 +85,7 @@ impl Turn<'_> {
         for (slot, known) in (0..).zip(&self.writer.slots) {
             let Some(place) = known.place else { continue };
             let location = Location::large(slot);
-            if self.index.find(place, |found| found == location).is_none() {
+            if self.index.find_at(place, location).is_none() {
                 return Err(format!("slot {slot} has no entry"));
             }
             items += 1;

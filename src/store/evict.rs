@@ -199,7 +199,7 @@ impl Turn<'_> {
             let location = self.shard.log().location(number, offset);
             offset += record.len();
             let place = self.index.place(record.key);
-            let Some(word) = self.index.find(place, |found| found == location) else {
+            let Some(word) = self.index.find_at(place, location) else {
                 continue;
             };
             let is_dead = death(mark, &record, self.now).is_some();
@@ -251,7 +251,7 @@ impl Turn<'_> {
             .copied()
             .unwrap_or_default();
         let Some(place) = known.place else { return };
-        let Some(word) = self.index.find(place, |found| found == location) else {
+        let Some(word) = self.index.find_at(place, location) else {
             return;
         };
         let is_dead = self.is_dead_at(location);

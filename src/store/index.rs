@@ -8,12 +8,14 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::{DashMap, SharedValue};
 use foldhash::quality::RandomState;
 
 use crate::log::Location;
+use crate::prefetch::{CACHE_LINE_LEN, prefetch};
 
 /// `DashMap` refuses to be made with one shard.
 const MAP_SHARD_COUNT_MIN: usize = 2;
@@ -32,7 +34,7 @@ const FREQUENCY_SHIFT: u32 = 61;
 const FREQUENCY_MAX: u64 = 3;
 
 /// A key's hash, and the shard that it belongs to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) shard: usize,
     pub(crate) hash: u64,
@@ -176,6 +178,20 @@ fn is_at(slot: &Slot, location: Location) -> bool {
     slot.0.word().location() == location
 }
 
+/// Begins to fetch the marks and the slots of the bucket that a lookup begins with: side by side, where the
+/// lookup itself would wait for one and then for the other.
+#[inline]
+fn prefetch_bucket(marks: NonNull<Slot>, bucket_count: usize, place: Place) {
+    let hash = usize::try_from(place.table_hash()).unwrap_or_default();
+    let bucket = hash & (bucket_count - 1);
+    // hashbrown keeps the slots before the bytes that mark them, the first one last.
+    let marks = marks.as_ptr().cast_const();
+    prefetch(marks.cast::<u8>().wrapping_add(bucket));
+    let slot = marks.wrapping_sub(bucket + 1);
+    prefetch(slot);
+    prefetch(slot.wrapping_byte_sub(CACHE_LINE_LEN));
+}
+
 impl Index {
     /// An empty index with that many shards, a power of two.
     pub(crate) fn new(shard_count: usize) -> Self {
@@ -199,45 +215,84 @@ impl Index {
         }
     }
 
-    /// The entry of the key, which `is_it` recognises by its location.
-    pub(crate) fn find(&self, place: Place, is_it: impl FnMut(Location) -> bool) -> Option<Word> {
-        self.read(place, is_it, |word| (word, word))
-    }
-
-    /// The same for a get: calls `visit` under the read lock of the shard, and marks the entry as used
-    /// if it says so.
+    /// The entry of the key, and what `pick` makes of its location. `pick` refuses locations of other keys.
     #[inline]
-    pub(crate) fn use_item<R>(
+    pub(crate) fn find<T>(
         &self,
         place: Place,
-        is_it: impl FnMut(Location) -> bool,
-        visit: impl FnOnce(Word) -> (R, bool),
+        pick: impl FnMut(Location) -> Option<T>,
+    ) -> Option<(Word, T)> {
+        self.read(place, pick, |word, picked| ((word, picked), word))
+    }
+
+    /// The entry of an item that is at `location`.
+    pub(crate) fn find_at(&self, place: Place, location: Location) -> Option<Word> {
+        let is_it = |found| (found == location).then_some(());
+        self.find(place, is_it).map(|(word, ())| word)
+    }
+
+    /// Like [`Self::find`], for a get: calls `visit` under the read lock of the shard, and marks the entry as used
+    /// if it says so.
+    #[inline]
+    pub(crate) fn use_item<T, R>(
+        &self,
+        place: Place,
+        pick: impl FnMut(Location) -> Option<T>,
+        visit: impl FnOnce(T) -> (R, bool),
     ) -> Option<R> {
-        self.read(place, is_it, |word| {
-            let (result, used) = visit(word);
+        self.read(place, pick, |word, picked| {
+            let (result, used) = visit(picked);
             (result, if used { word.used() } else { word })
         })
     }
 
     #[inline]
-    fn read<R>(
+    fn read<T, R>(
         &self,
         place: Place,
-        mut is_it: impl FnMut(Location) -> bool,
-        visit: impl FnOnce(Word) -> (R, Word),
+        mut pick: impl FnMut(Location) -> Option<T>,
+        visit: impl FnOnce(Word, T) -> (R, Word),
     ) -> Option<R> {
         let table = self.map.shards().get(place.shard)?.read();
+        prefetch_bucket(table.data_end(), table.buckets(), place);
+        let mut picked = None;
         let (entry, _) = table.get(place.table_hash(), |slot| {
             let word = slot.0.word();
-            word.0 & HASH == place.word_hash() && is_it(word.location())
+            if word.0 & HASH == place.word_hash() {
+                picked = pick(word.location());
+            }
+            picked.is_some()
         })?;
         let word = entry.word();
-        let (result, next) = visit(word);
+        let (result, next) = visit(word, picked?);
         // A popular item must not dirty its cache line on every get.
         if next != word {
             entry.set(next);
         }
         Some(result)
+    }
+
+    /// Begins to fetch what tells where the shard's table is.
+    #[inline]
+    pub(crate) fn prefetch_shard(&self, place: Place) {
+        if let Some(shard) = self.map.shards().get(place.shard) {
+            prefetch(shard);
+        }
+    }
+
+    /// Begins to fetch what a lookup reads of the table.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: Place) {
+        if let Some(table) = self.map.shards().get(place.shard) {
+            let table = table.read();
+            prefetch_bucket(table.data_end(), table.buckets(), place);
+        }
+    }
+
+    /// Where the item of the key is, unless that is another one with the same bits of hash.
+    #[inline]
+    pub(crate) fn guess(&self, place: Place) -> Option<Location> {
+        self.find(place, Some).map(|(word, _)| word.location())
     }
 
     /// Adds an entry. A table without room grows by itself here; [`Self::rebuild`] it before that.
@@ -342,8 +397,7 @@ mod tests {
         for capacity in [5000, 50_000, 1] {
             index.rebuild(0, capacity);
             for (number, place) in (0..).zip(&places) {
-                let is_it = |location| location == Location(number);
-                assert!(index.find(*place, is_it).is_some());
+                assert!(index.find_at(*place, Location(number)).is_some());
             }
         }
         for (number, place) in (0..).zip(&places) {

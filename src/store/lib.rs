@@ -38,6 +38,7 @@ mod log;
 mod number;
 mod outcome;
 mod outside;
+mod prefetch;
 mod read;
 mod record;
 mod segment;
@@ -68,6 +69,10 @@ use shard::Shard;
 use stats::{Counters, count};
 use sync::{AtomicU64, AtomicUsize};
 use turn::Turn;
+
+/// Keys that [`Store::prefetch`] takes at once: enough to keep memory busy, few enough that the first are still in
+/// the cache when the last have come.
+pub const PREFETCH_MAX: usize = 32;
 
 /// A fixed amount of memory full of items.
 ///
@@ -150,6 +155,39 @@ impl Store {
         let seen = self.look(place, key, |_| None, &mut visit);
         drop(turn);
         self.show(seen, key, now, visit)
+    }
+
+    /// Begins to fetch the items that have the keys, up to [`PREFETCH_MAX`], from memory: operations on them that
+    /// follow soon then need not wait for it. Returns how many there were.
+    pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> usize {
+        let mut places = [Place::default(); PREFETCH_MAX];
+        let mut count = 0;
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = self.index.place(key);
+            count += 1;
+        }
+        // One alone would only be waited for twice.
+        if count < 2 {
+            return count;
+        }
+        let places = places.get(..count).unwrap_or_default();
+        // Not again what the key before it had fetched.
+        let places = || {
+            places
+                .chunk_by(|one, next| one == next)
+                .filter_map(<[Place]>::first)
+        };
+        for place in places() {
+            self.index.prefetch(*place);
+        }
+        for place in places() {
+            if let (Some(shard), Some(location)) =
+                (self.shards.get(place.shard), self.index.guess(*place))
+            {
+                shard.log().prefetch(location);
+            }
+        }
+        count
     }
 
     /// Gives the live item a new expiry; returns whether there was one. The cas unique stays.
@@ -294,6 +332,7 @@ impl Store {
     fn turn_for(&self, key: &[u8], now: Time) -> Option<(Place, Turn<'_>)> {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
+        self.index.prefetch(place);
         Some((place, self.turn(place.shard, now)?))
     }
 }

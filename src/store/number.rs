@@ -6,6 +6,28 @@ const DIGITS_MAX: usize = 20;
 /// Reads the number that a value starts with: blanks and one `+` may come before the digits, a
 /// blank, a NUL or the end of the value must follow. `None` for anything else and above 64 bits.
 pub(crate) fn parse(value: &[u8]) -> Option<u64> {
+    parse_digits(value).or_else(|| parse_padded(value))
+}
+
+/// Reads what [`format`] writes as long as numbers do not become shorter: digits and nothing else.
+#[inline]
+fn parse_digits(value: &[u8]) -> Option<u64> {
+    // One digit more may be too large for 64 bits.
+    if value.is_empty() || value.len() >= DIGITS_MAX {
+        return None;
+    }
+    let mut number = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
+}
+
+fn parse_padded(value: &[u8]) -> Option<u64> {
     let start = value.iter().position(|&byte| !is_blank(byte))?;
     let text = value.get(start..)?;
     let text = text.strip_prefix(b"+").unwrap_or(text);
@@ -37,8 +59,8 @@ pub(crate) fn format(number: u64, value_len: usize) -> Text {
     } else {
         Text::Long(vec![b' '; len])
     };
-    for (to, digit) in text.as_mut_slice().iter_mut().zip(digits) {
-        *to = *digit;
+    if let Some(begin) = text.as_mut_slice().get_mut(..digits.len()) {
+        begin.copy_from_slice(digits);
     }
     text
 }

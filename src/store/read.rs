@@ -6,7 +6,6 @@ use crate::Store;
 use crate::compress::Outgoing;
 use crate::index::Place;
 use crate::item::{Hit, ValueRef};
-use crate::log::Found;
 use crate::outcome::{Lookup, Miss};
 use crate::record::Record;
 use crate::time::{Expiry, Time};
@@ -62,27 +61,24 @@ impl Store {
         let Some(shard) = self.shards.get(place.shard) else {
             return Seen::Missed(Miss::Absent);
         };
+        self.index.prefetch_shard(place);
         let log = shard.log();
-        let is_it = |location| log.has_key(location, key);
-        let look = |found: Found<'_>| {
-            if let Some(miss) = death(&found.record) {
-                return Seen::Missed(miss);
+        let pick = |location| log.find_key(location, key);
+        let seen = self.index.use_item(place, pick, |found| {
+            let record = &found.record;
+            if let Some(miss) = death(record) {
+                return (Seen::Missed(miss), false);
             }
-            let meta = Meta::of(&found.record);
-            if let Some(compressed) = found.record.compressed {
-                return Seen::Compressed(meta, Outgoing::new(found.value(), compressed));
-            }
-            match visit.take() {
-                Some(visit) => Seen::Visited(visit(meta.hit(found.value()))),
-                None => Seen::Missed(Miss::Absent),
-            }
-        };
-        let seen = self.index.use_item(place, is_it, |word| {
-            let seen = log
-                .find(word.location())
-                .map_or(Seen::Missed(Miss::Absent), look);
-            let is_used = !matches!(seen, Seen::Missed(_));
-            (seen, is_used)
+            let meta = Meta::of(record);
+            let seen = match (record.compressed, visit.take()) {
+                (None, Some(visit)) => Seen::Visited(visit(meta.hit(found.value()))),
+                (None, None) => Seen::Missed(Miss::Absent),
+                (Some(compressed), unused) => {
+                    *visit = unused;
+                    Seen::Compressed(meta, Outgoing::new(found.value(), compressed))
+                }
+            };
+            (seen, true)
         });
         seen.unwrap_or(Seen::Missed(Miss::Absent))
     }
@@ -168,7 +164,7 @@ mod tests {
     fn damage(store: &Store, key: &[u8]) {
         let place = store.index.place(key);
         let shard = &store.shards[place.shard];
-        let word = store.index.find(place, |_| true).unwrap();
+        let word = store.index.find(place, Some).unwrap().0;
         let mut bytes = Vec::new();
         {
             let log = shard.log();

@@ -58,21 +58,6 @@ impl<'a> Record<'a> {
         len
     }
 
-    /// The key of the record that `bytes` begin with, without looking at the rest.
-    #[inline]
-    pub(crate) fn parse_key(bytes: &[u8]) -> Option<&[u8]> {
-        let &[key_len, options] = bytes.first_chunk::<2>()?;
-        let mut begin = FIXED_LEN;
-        for (option, len) in [
-            (HAS_EXPIRY, EXPIRY_LEN),
-            (HAS_CLIENT_FLAGS, CLIENT_FLAGS_LEN),
-            (IS_COMPRESSED, COMPRESSED_LEN),
-        ] {
-            begin += if options & option == 0 { 0 } else { len };
-        }
-        bytes.get(begin..begin + usize::from(key_len))
-    }
-
     /// The record that `bytes` begin with.
     #[inline]
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -196,7 +181,6 @@ mod tests {
                     record.write(&mut bytes);
                     let read = Record::parse(&bytes).unwrap();
                     assert_eq!(format!("{read:?}"), format!("{record:?}"));
-                    assert_eq!(Record::parse_key(&bytes), Some(key));
                     assert!(bytes.ends_with(b"value\xaa\xaa\xaa"));
                 }
             }

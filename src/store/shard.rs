@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
-use crate::log::Log;
+use crate::log::{Location, Log};
 use crate::segment::{CLASS_COUNT, Segment};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -187,6 +187,15 @@ impl Writer {
     pub(crate) fn available(&self) -> usize {
         let unspent = self.budget.saturating_sub(self.charged()) / count(self.segment_len);
         self.free.len() + usize::try_from(unspent).unwrap_or(usize::MAX)
+    }
+
+    /// The segment that a location is in, if it is in one.
+    pub(crate) fn segment_of(&self, location: Location) -> Option<u32> {
+        match location.slot() {
+            Some(_) => None,
+            // A segment's length is a power of two.
+            None => Some(location.0 >> self.segment_len.ilog2()),
+        }
     }
 
     pub(crate) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {

@@ -82,10 +82,20 @@ impl<'a> Put<'a> {
 
 /// The item that a key has, dead or alive.
 #[derive(Clone, Copy, Debug)]
-struct Old {
+pub(crate) struct Old {
     word: Word,
     record_len: usize,
     is_dead: bool,
+}
+
+impl Old {
+    pub(crate) fn alive(word: Word, Found { record, shared }: &Found<'_>) -> Self {
+        Self {
+            word,
+            record_len: if shared.is_none() { record.len() } else { 0 },
+            is_dead: false,
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -97,10 +107,9 @@ impl Turn<'_> {
         visit: impl FnOnce(Word, Found<'_>) -> R,
     ) -> Option<R> {
         let log = self.shard.log();
-        let word = self
-            .index
-            .find(place, |location| log.has_key(location, key))?;
-        Some(visit(word, log.find(word.location())?))
+        let pick = |location| log.find_key(location, key);
+        let (word, found) = self.index.find(place, pick)?;
+        Some(visit(word, found))
     }
 
     /// Shows the live item with the key to `visit`.
@@ -130,10 +139,9 @@ impl Turn<'_> {
 
     fn old(&self, place: Place, key: &[u8]) -> Option<Old> {
         let mark = self.shard.mark();
-        self.find(place, key, |word, Found { record, shared }| Old {
-            word,
-            record_len: if shared.is_none() { record.len() } else { 0 },
-            is_dead: death(mark, &record, self.now).is_some(),
+        self.find(place, key, |word, found| Old {
+            is_dead: death(mark, &found.record, self.now).is_some(),
+            ..Old::alive(word, &found)
         })
     }
 
@@ -159,6 +167,11 @@ impl Turn<'_> {
     /// Stores the item and returns its cas unique; `None` if there is no room.
     pub(crate) fn put(&mut self, place: Place, put: Put<'_>) -> Option<u64> {
         let old = self.old(place, put.key);
+        self.put_over(place, old, put)
+    }
+
+    /// The same, for who knows the item that the key has.
+    pub(crate) fn put_over(&mut self, place: Place, old: Option<Old>, put: Put<'_>) -> Option<u64> {
         let cas = put.cas.unwrap_or_else(|| self.writer.next_cas());
         let value = put.value.as_slice();
         if self.is_large(value.len()) {
@@ -195,8 +208,10 @@ impl Turn<'_> {
     fn overwrite(&mut self, place: Place, old: Old, record: &Record<'_>, fetched: bool) {
         let location = old.word.location();
         self.shard.log_mut().write(location, record);
-        self.index
-            .update(place, location, |word| word.fetched(fetched));
+        if old.word.is_fetched() != fetched {
+            self.index
+                .update(place, location, |word| word.fetched(fetched));
+        }
         self.note(location, |span| span.add(record));
         self.count_dead(old.word, old.is_dead);
     }
@@ -308,13 +323,13 @@ impl Turn<'_> {
     /// Tells eviction that somebody uses the item.
     pub(crate) fn mark_used(&self, place: Place, key: &[u8]) {
         let log = self.shard.log();
-        let is_it = |location| log.has_key(location, key);
-        self.index.use_item(place, is_it, |_| ((), true));
+        let pick = |location| log.find_key(location, key);
+        self.index.use_item(place, pick, |_| ((), true));
     }
 
     /// Notes a change of a segment's records.
     pub(crate) fn note(&mut self, location: Location, change: impl FnOnce(&mut Span)) {
-        let segment = self.shard.log().segment_of(location);
+        let segment = self.writer.segment_of(location);
         if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
             change(&mut segment.span);
         }
@@ -326,7 +341,7 @@ impl Turn<'_> {
             self.free_slot(slot, word.is_main());
             return;
         }
-        let segment = self.shard.log().segment_of(word.location());
+        let segment = self.writer.segment_of(word.location());
         if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
             segment.live -= record_len;
         }

@@ -7,7 +7,7 @@ use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
 use crate::time::{Expiry, Time};
-use crate::turn::{Kept, Put, Turn};
+use crate::turn::{Kept, Old, Put, Turn};
 
 impl Store {
     /// Stores the item unless there is a refusal.
@@ -96,9 +96,16 @@ impl Store {
             {
                 return Err(Arithmetic::NoMemory);
             }
-            Ok((number, value, Kept::of(&found.record), word.is_fetched()))
+            let kept = Kept::of(&found.record);
+            Ok((
+                number,
+                value,
+                kept,
+                word.is_fetched(),
+                Old::alive(word, &found),
+            ))
         });
-        let (number, value, kept, fetched) = match changed {
+        let (number, value, kept, fetched, old) = match changed {
             Lookup::Miss(_) => return Arithmetic::NotFound,
             Lookup::Hit(Err(outcome)) => return outcome,
             Lookup::Hit(Ok(changed)) => changed,
@@ -107,7 +114,7 @@ impl Store {
             fetched,
             ..Put::new(key, kept, NewValue::Copied(value.as_slice()), Attempt::Off)
         };
-        match turn.put(place, put) {
+        match turn.put_over(place, Some(old), put) {
             Some(cas) => Arithmetic::Number { value: number, cas },
             None => Arithmetic::NoMemory,
         }

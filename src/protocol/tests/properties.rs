@@ -5,7 +5,7 @@ use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, VALUE_LEN_MAX};
 use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime, FlushAll, Key,
     Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder, Response, Retrieve, Storage,
-    StorageMode, Touch, ValueHeader, Verbosity,
+    StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -150,6 +150,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic_and_each_line_is_used_up_once(bytes in vec(any::<u8>(), 0..600)) {
+        prop_assert!(keys_ahead(&bytes).count() <= 100);
         decode_all(&bytes);
         let _ = ReplyDecoder::new().decode(&bytes);
     }
@@ -187,6 +188,13 @@ fn decode_all(mut bytes: &[u8]) {
         assert_eq!(line.last(), Some(&b'\n'));
         bytes = rest;
     }
+}
+
+#[test]
+fn the_keys_of_whole_lines_are_known_ahead() {
+    let input = b"get a\r\nset b 0 0 2\r\nxx\r\nversion\r\nget\r\ngets  c d\nincr e 1\r\nget \r\ndelete f\r\nget g";
+    let keys: Vec<_> = keys_ahead(input).collect();
+    assert_eq!(keys, [b"a", b"b", b"c", b"e", b"f"]);
 }
 
 #[test]
