@@ -141,7 +141,7 @@ where
                 }
                 Pause::Close => break Next::Close,
                 Pause::Refused(refused) => {
-                    input.consume(answered.saturating_add(refused.line_len));
+                    input.consume(answered);
                     self.refuse(&mut turn, input, refused).await?;
                     0
                 }

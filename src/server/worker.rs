@@ -161,7 +161,11 @@ pub(crate) fn spawn(
         .name(format!("worker-{index}"))
         .spawn(move || {
             let worker = Worker::new(shared);
-            LocalSet::new().block_on(&runtime, worker.run(receiver, stop));
+            // What is blocked on is asked each time that anything happens: a task of its own is not.
+            let run = async { tokio::task::spawn_local(worker.run(receiver, stop)).await };
+            if let Err(error) = LocalSet::new().block_on(&runtime, run) {
+                tracing::error!(%error, "a worker has stopped");
+            }
         })?;
     Ok(Handle {
         accepted: sender,
