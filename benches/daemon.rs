@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::load::Dialect;
 
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
@@ -19,13 +21,22 @@ const POLLS_MAX: usize = 1000;
 pub struct Program {
     /// What to call it.
     pub name: &'static str,
+    /// What it speaks.
+    pub dialect: Dialect,
     path: PathBuf,
 }
 
 impl Program {
-    /// Those that there are: nuthatch by `NUTHATCH_BIN` or as this workspace's release build, and
-    /// memcached from the search path.
+    /// Those that there are and speak memcached's protocol: nuthatch by `NUTHATCH_BIN` or as this workspace's
+    /// release build, and memcached from the search path.
     pub fn all() -> Vec<Self> {
+        let mut programs = Self::peers();
+        programs.retain(|program| program.dialect == Dialect::Memcached);
+        programs
+    }
+
+    /// The same, and Redis.
+    pub fn peers() -> Vec<Self> {
         let built = || {
             // The benchmark itself is in target/release/deps.
             let exe = std::env::current_exe().ok()?;
@@ -35,24 +46,27 @@ impl Program {
         let nuthatch = std::env::var_os("NUTHATCH_BIN")
             .map(PathBuf::from)
             .or_else(built);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let memcached = std::env::split_paths(&path).map(|path| path.join("memcached"));
         let nuthatch = nuthatch.filter(|path| path.exists());
         [
-            ("nuthatch", nuthatch),
-            (
-                "memcached",
-                memcached.into_iter().find(|path| path.exists()),
-            ),
+            ("nuthatch", Dialect::Memcached, nuthatch),
+            ("memcached", Dialect::Memcached, on_search_path("memcached")),
+            ("redis", Dialect::Resp, on_search_path("redis-server")),
         ]
         .into_iter()
-        .filter_map(|(name, path)| Some(Self { name, path: path? }))
+        .filter_map(|(name, dialect, path)| {
+            Some(Self {
+                name,
+                dialect,
+                path: path?,
+            })
+        })
         .collect()
     }
 
-    /// What `-V` says.
+    /// What it says of its version.
     pub fn version(&self) -> String {
         let output = Command::new(&self.path).arg("-V").output();
+        let output = output.or_else(|_| Command::new(&self.path).arg("--version").output());
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         text.unwrap_or_default().trim().to_owned()
     }
@@ -62,11 +76,32 @@ impl Program {
     /// # Errors
     /// The program cannot be run, or opens no port within ten seconds.
     pub fn start(&self, memory_mib: u64) -> io::Result<Daemon> {
+        self.start_with(memory_mib, 1)
+    }
+
+    /// The same with any number of threads.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_with(&self, memory_mib: u64, threads: usize) -> io::Result<Daemon> {
         let directory = TempDir::new()?;
+        match self.dialect {
+            Dialect::Memcached => self.start_memcached(memory_mib, threads, &directory),
+            Dialect::Resp => self.start_redis(memory_mib, &directory),
+        }
+    }
+
+    fn start_memcached(
+        &self,
+        memory_mib: u64,
+        threads: usize,
+        directory: &TempDir,
+    ) -> io::Result<Daemon> {
         let port_file = directory.path().join("port");
         let child = Command::new(&self.path)
-            .args(["-p", "-1", "-U", "0", "-l", "127.0.0.1", "-t", "1"])
+            .args(["-p", "-1", "-U", "0", "-l", "127.0.0.1", "-c", "15000"])
             .args(["-u", "root", "-m", &memory_mib.to_string()])
+            .args(["-t", &threads.to_string()])
             .env("MEMCACHED_PORT_FILENAME", &port_file)
             .stderr(Stdio::null())
             .spawn()?;
@@ -84,6 +119,36 @@ impl Program {
         }
         Err(io::ErrorKind::TimedOut.into())
     }
+
+    fn start_redis(&self, memory_mib: u64, directory: &TempDir) -> io::Result<Daemon> {
+        // Redis does not say which port it has chosen: one that was free just now.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let child = Command::new(&self.path)
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--maxclients", "15000"])
+            .args(["--maxmemory", &format!("{memory_mib}mb")])
+            .args(["--maxmemory-policy", "allkeys-lru"])
+            .current_dir(directory)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let daemon = Daemon { child, port };
+        for _ in 0..POLLS_MAX {
+            if TcpStream::connect(daemon.address()).is_ok() {
+                return Ok(daemon);
+            }
+            thread::sleep(POLL);
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+fn on_search_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|path| path.join(program))
+        .find(|path| path.exists())
 }
 
 /// A running daemon; dropping it stops it.
@@ -94,12 +159,22 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A connection that waits a minute for an answer at most.
     ///
     /// # Errors
     /// Nobody accepts it.
     pub fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        let stream = TcpStream::connect(self.address())?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         Ok(Connection {

@@ -31,6 +31,7 @@ pub struct Report {
     name: &'static str,
     out: Option<PathBuf>,
     text: String,
+    raw: String,
 }
 
 impl Report {
@@ -40,6 +41,7 @@ impl Report {
             name,
             out: options.out.clone(),
             text: String::new(),
+            raw: String::new(),
         };
         report.line(format_args!("{name}, {}, {}", options.date, machine()));
         report
@@ -53,6 +55,12 @@ impl Report {
         self.text.push('\n');
     }
 
+    /// Keeps a line of raw results, without printing it.
+    pub fn keep(&mut self, line: impl Display) {
+        self.raw.push_str(&line.to_string());
+        self.raw.push('\n');
+    }
+
     /// The file for a plot, if there shall be any.
     pub fn plot_path(&self, suffix: &str) -> Option<PathBuf> {
         let name = format!("{}{suffix}.svg", self.name);
@@ -64,10 +72,13 @@ impl Report {
     /// # Errors
     /// The directory is not there, or cannot be written to.
     pub fn save(self) -> io::Result<()> {
-        match self.out {
-            Some(out) => fs::write(out.join(format!("{}.txt", self.name)), self.text),
-            None => Ok(()),
+        let Some(out) = self.out else {
+            return Ok(());
+        };
+        if !self.raw.is_empty() {
+            fs::write(out.join(format!("{}.jsonl", self.name)), self.raw)?;
         }
+        fs::write(out.join(format!("{}.txt", self.name)), self.text)
     }
 }
 

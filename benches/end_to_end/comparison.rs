@@ -1,0 +1,201 @@
+//! [`Comparison`]: servers that take turns at the same work, so that the machine's moods hit all of them.
+
+use std::error::Error;
+use std::io;
+
+use benches::daemon::{Daemon, Program};
+use benches::load::{self, Outcome, Target, Window, Workload};
+use benches::plot::{Kind, Plot};
+use benches::report::Report;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Memory of each server.
+const MEMORY_MIB: u64 = 4096;
+
+/// A processor for the server and one for the load.
+#[derive(Clone, Copy, Debug)]
+struct Processors {
+    server: usize,
+    load: usize,
+}
+
+impl Processors {
+    /// Two of those that this process may use, if there are as many.
+    fn find() -> Option<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
+        let mut cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+        Some(Self {
+            server: cpus.next()?,
+            load: cpus.next()?,
+        })
+    }
+
+    fn assign(self, daemon: &Daemon) -> io::Result<()> {
+        for task in std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
+            let thread = task?.file_name().to_string_lossy().parse();
+            pin(thread.unwrap_or_default(), self.server)?;
+        }
+        pin(0, self.load)
+    }
+}
+
+/// Binds a thread, 0 for the calling one, to a processor.
+fn pin(thread: i32, cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(thread), &set)?)
+}
+
+/// What is compared, and how.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    /// The first one is compared with each of the others.
+    pub(crate) programs: &'a [Program],
+    pub(crate) rounds: usize,
+    pub(crate) threads: usize,
+    pub(crate) window: Window,
+}
+
+impl Comparison<'_> {
+    pub(crate) fn run(
+        &self,
+        workloads: &[(&str, Workload)],
+        report: &mut Report,
+    ) -> Result<(), Box<dyn Error>> {
+        report.line(format_args!(
+            "{:<17}{:<10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>6}   ratio of the first to this: ops/s [min..max], CPU",
+            "workload", "server", "ops/s", "CPU us", "p50 us", "p99 us", "p99.9", "load"
+        ));
+        // One thread shall have a processor for itself, and so shall the load.
+        let processors = (self.threads == 1).then(Processors::find).flatten();
+        let mut bars: Vec<(String, Vec<f64>)> = Vec::new();
+        for peer in self.programs.iter().skip(1) {
+            bars.push((
+                format!("operations per second / {}'s", peer.name),
+                Vec::new(),
+            ));
+            bars.push((format!("CPU per operation / {}'s", peer.name), Vec::new()));
+        }
+        for (name, workload) in workloads {
+            let outcomes = self.outcomes(name, workload, processors, report)?;
+            let ratios = self.tell(name, &outcomes, report);
+            for ((_, values), ratio) in bars.iter_mut().zip(ratios) {
+                values.push(ratio);
+            }
+        }
+        let Some(path) = report.plot_path("") else {
+            return Ok(());
+        };
+        let groups: Vec<_> = workloads
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        Plot {
+            kind: Kind::Bars,
+            title: "nuthatch beside its peers: more operations and less CPU are better",
+            unit: "ratio",
+            groups: &groups,
+            series: &bars,
+        }
+        .save(&path)
+    }
+
+    /// For each program the outcomes of its turns.
+    fn outcomes(
+        &self,
+        name: &str,
+        workload: &Workload,
+        processors: Option<Processors>,
+        report: &mut Report,
+    ) -> Result<Vec<Vec<Outcome>>, Box<dyn Error>> {
+        let mut servers = Vec::new();
+        for program in self.programs {
+            let daemon = program.start_with(MEMORY_MIB, self.threads)?;
+            let target = Target {
+                address: daemon.address(),
+                dialect: program.dialect,
+                pid: Some(daemon.pid()),
+            };
+            if let Some(processors) = processors {
+                processors.assign(&daemon)?;
+            }
+            load::preload(target, workload)?;
+            servers.push((daemon, target, Vec::new()));
+        }
+        for round in 0..self.rounds {
+            for ((_, target, outcomes), program) in servers.iter_mut().zip(self.programs) {
+                let outcome = load::run(*target, workload, self.window, round as u64)?;
+                report.keep(format_args!(
+                    "{{\"workload\":\"{name}\",\"server\":\"{}\",\"round\":{round},\"outcome\":{}}}",
+                    program.name,
+                    outcome.json()
+                ));
+                if outcome.errors > 0 {
+                    return Err(format!("{}: {} errors", program.name, outcome.errors).into());
+                }
+                outcomes.push(outcome);
+            }
+        }
+        Ok(servers
+            .into_iter()
+            .map(|(_, _, outcomes)| outcomes)
+            .collect())
+    }
+
+    /// A line for each program; returns the ratios of the first to each other: operations, then CPU.
+    fn tell(&self, name: &str, outcomes: &[Vec<Outcome>], report: &mut Report) -> Vec<f64> {
+        let mut ratios = Vec::new();
+        let Some(first) = outcomes.first() else {
+            return ratios;
+        };
+        for (number, (program, turns)) in self.programs.iter().zip(outcomes).enumerate() {
+            let of = |what: fn(&Outcome) -> f64| median(turns.iter().map(what));
+            let against = |what: fn(&Outcome) -> f64| {
+                let pairs = first.iter().zip(turns);
+                sorted(pairs.map(|(ours, theirs)| what(ours) / what(theirs).max(f64::MIN_POSITIVE)))
+            };
+            let (speed, cpu) = (
+                against(Outcome::per_second),
+                against(Outcome::server_micros),
+            );
+            let ratio = if number == 0 {
+                String::new()
+            } else {
+                ratios.extend([middle(&speed), middle(&cpu)]);
+                let [low, high] =
+                    [speed.first(), speed.last()].map(|end| end.copied().unwrap_or(0.0));
+                format!(
+                    "{:.2} [{low:.2}..{high:.2}], {:.2}",
+                    middle(&speed),
+                    middle(&cpu)
+                )
+            };
+            report.line(format_args!(
+                "{name:<17}{:<10} {:>10.0} {:>8.3} {:>8.0} {:>8.0} {:>8.0} {:>5.0}%   {ratio}",
+                program.name,
+                of(Outcome::per_second),
+                of(Outcome::server_micros),
+                of(|outcome| outcome.percentile(50.0)),
+                of(|outcome| outcome.percentile(99.0)),
+                of(|outcome| outcome.percentile(99.9)),
+                of(|outcome| outcome.client_busy() * 100.0),
+            ));
+        }
+        ratios
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    middle(&sorted(values))
+}

@@ -1,0 +1,18 @@
+//! A load generator for servers that speak memcached's text protocol or Redis' RESP.
+//!
+//! One thread with one event loop and many connections. With no rate given, each connection sends a batch of
+//! requests, waits for all of their answers, and sends the next. With a rate, requests are due at random moments
+//! (a Poisson process), whatever the server does, and a latency counts from the moment at which its request was
+//! due: a server that stalls cannot hide the requests that nobody could send meanwhile.
+
+mod connection;
+mod driver;
+mod outcome;
+mod replies;
+mod requests;
+mod workload;
+
+pub use driver::{Target, Window, preload, run};
+pub use outcome::Outcome;
+pub use requests::Dialect;
+pub use workload::{Operation, Popularity, Workload};
