@@ -65,10 +65,15 @@ impl Program {
 
     /// What it says of its version.
     pub fn version(&self) -> String {
-        let output = Command::new(&self.path).arg("-V").output();
-        let output = output.or_else(|_| Command::new(&self.path).arg("--version").output());
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        text.unwrap_or_default().trim().to_owned()
+        let says = |flag| {
+            let output = Command::new(&self.path).arg(flag).output();
+            let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            text.unwrap_or_default().trim().to_owned()
+        };
+        match self.dialect {
+            Dialect::Memcached => says("-V"),
+            Dialect::Resp => says("--version"),
+        }
     }
 
     /// Starts it with one thread on a free port.

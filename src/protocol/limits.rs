@@ -27,5 +27,8 @@ pub const VALUE_LEN_MAX: u64 = 2_147_483_645;
 /// Largest number of seconds that is relative to now; above, an exptime is a Unix time (30 days).
 pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
 
+/// Lines in which [`keys_ahead`](crate::keys_ahead) looks for keys: 32 sets, each with its value.
+pub const LINES_AHEAD_MAX: usize = 64;
+
 /// Longest line of a reply that a client accepts, in bytes. memcached's longest are `STAT` lines.
 pub const REPLY_LINE_LEN_MAX: usize = 8192;

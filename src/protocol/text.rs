@@ -1,7 +1,8 @@
 //! Requests of the classic text protocol: decode and encode, next to each other.
 
 use crate::limits::{
-    GET_LEADING_SPACES_MAX, GET_LINE_LEN_MAX, LINE_LEN_MAX, LINE_LEN_MIN, TOKENS_MAX, VALUE_LEN_MAX,
+    GET_LEADING_SPACES_MAX, GET_LINE_LEN_MAX, LINE_LEN_MAX, LINE_LEN_MIN, LINES_AHEAD_MAX,
+    TOKENS_MAX, VALUE_LEN_MAX,
 };
 use crate::request::{
     Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve, Storage,
@@ -104,22 +105,22 @@ impl RequestDecoder {
 }
 
 /// The first keys of the requests that `buf` begins with, for who wants to fetch ahead what they are about. Nothing
-/// is checked, and values are searched like lines: there may be keys too many or too few.
+/// is checked, and values are searched like lines: there may be keys too many or too few. Looks at
+/// [`LINES_AHEAD_MAX`] lines.
 pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        loop {
-            let line = scan::line(buf, &mut 0)?;
-            buf = buf.get(line.len()..)?;
-            if let Some((command, arguments)) = scan::short_command(line)
-                && matches!(
-                    command,
-                    b"get" | b"gets" | b"set" | b"add" | b"cas" | b"delete" | b"incr" | b"decr"
-                )
-                && let Some(key) = Tokens::new(scan::trim_line_end(arguments)).next()
-            {
-                return Some(key);
-            }
-        }
+    let lines = std::iter::from_fn(move || {
+        let line = scan::line(buf, &mut 0)?;
+        buf = buf.get(line.len()..)?;
+        Some(line)
+    });
+    lines.take(LINES_AHEAD_MAX).filter_map(|line| {
+        let (command, arguments) = scan::short_command(line)?;
+        let has_key = matches!(
+            command,
+            b"get" | b"gets" | b"set" | b"add" | b"cas" | b"delete" | b"incr" | b"decr"
+        );
+        let arguments = has_key.then(|| scan::trim_line_end(arguments))?;
+        Tokens::new(arguments).next()
     })
 }
 

@@ -11,7 +11,7 @@ use nuthatch_protocol::{
     Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response, Retrieve, Storage,
     keys_ahead,
 };
-use nuthatch_store::NewValue;
+use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::trace;
@@ -170,15 +170,17 @@ where
         input: &'a [u8],
     ) -> (usize, Pause<'a>) {
         let mut unread = input;
-        let mut prefetched = 0usize;
+        let mut until_prefetch = 0usize;
         let pause = loop {
-            if prefetched == 0 {
-                prefetched = turn.context.store.prefetch(keys_ahead(unread));
-            }
-            prefetched = prefetched.saturating_sub(1);
             self.output.make_room(self.worker.buffers());
             let used = match decoder.decode(unread) {
                 Decoded::Request { request, line_len } => {
+                    // Not before a whole request is there: who sends one byte by byte would be looked at as often.
+                    if until_prefetch == 0 {
+                        turn.context.store.prefetch(keys_ahead(unread));
+                        until_prefetch = PREFETCH_MAX;
+                    }
+                    until_prefetch = until_prefetch.saturating_sub(1);
                     match self.execute(turn, &request, line_len, unread) {
                         Ok(used) => used,
                         Err(pause) => break pause,
@@ -312,15 +314,11 @@ where
     /// Answers a request for several items.
     async fn retrieve(&mut self, turn: &mut Turn<'w>, request: &Retrieve<'_>) -> io::Result<()> {
         let mut ahead = request.keys.into_iter();
-        let mut prefetched = 0usize;
-        for key in request.keys {
-            if prefetched == 0 {
-                prefetched = turn
-                    .context
-                    .store
-                    .prefetch(ahead.by_ref().map(Key::as_bytes));
+        for (number, key) in request.keys.into_iter().enumerate() {
+            if number % PREFETCH_MAX == 0 {
+                let keys = ahead.by_ref().take(PREFETCH_MAX);
+                turn.context.store.prefetch(keys.map(Key::as_bytes));
             }
-            prefetched = prefetched.saturating_sub(1);
             self.output.make_room(self.worker.buffers());
             turn.context.retrieve(request, key, &mut self.output);
             turn.keys_left = turn.keys_left.saturating_sub(1);

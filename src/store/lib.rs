@@ -158,8 +158,8 @@ impl Store {
     }
 
     /// Begins to fetch the items that have the keys, up to [`PREFETCH_MAX`], from memory: operations on them that
-    /// follow soon then need not wait for it. Returns how many there were.
-    pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> usize {
+    /// follow soon then need not wait for it.
+    pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
         let mut places = [Place::default(); PREFETCH_MAX];
         let mut count = 0;
         for (place, key) in places.iter_mut().zip(keys) {
@@ -168,7 +168,7 @@ impl Store {
         }
         // One alone would only be waited for twice.
         if count < 2 {
-            return count;
+            return;
         }
         let places = places.get(..count).unwrap_or_default();
         // Not again what the key before it had fetched.
@@ -187,7 +187,6 @@ impl Store {
                 shard.log().prefetch(location);
             }
         }
-        count
     }
 
     /// Gives the live item a new expiry; returns whether there was one. The cas unique stays.
@@ -332,7 +331,7 @@ impl Store {
     fn turn_for(&self, key: &[u8], now: Time) -> Option<(Place, Turn<'_>)> {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
-        self.index.prefetch(place);
+        self.index.prefetch_shard(place);
         Some((place, self.turn(place.shard, now)?))
     }
 }

@@ -1,7 +1,7 @@
 //! Properties of the codec: decode undoes encode, no input panics, and where a stream is cut does not
 //! matter.
 
-use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, VALUE_LEN_MAX};
+use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, LINES_AHEAD_MAX, VALUE_LEN_MAX};
 use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime, FlushAll, Key,
     Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder, Response, Retrieve, Storage,
@@ -195,6 +195,14 @@ fn the_keys_of_whole_lines_are_known_ahead() {
     let input = b"get a\r\nset b 0 0 2\r\nxx\r\nversion\r\nget\r\ngets  c d\nincr e 1\r\nget \r\ndelete f\r\nget g";
     let keys: Vec<_> = keys_ahead(input).collect();
     assert_eq!(keys, [b"a", b"b", b"c", b"e", b"f"]);
+}
+
+#[test]
+fn no_more_than_64_lines_are_looked_at_ahead() {
+    for (other_lines, keys) in [(LINES_AHEAD_MAX - 1, 1), (LINES_AHEAD_MAX, 0)] {
+        let input = [&b"version\r\n".repeat(other_lines)[..], b"get a\r\n"].concat();
+        assert_eq!(keys_ahead(&input).count(), keys);
+    }
 }
 
 #[test]

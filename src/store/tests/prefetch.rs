@@ -33,12 +33,12 @@ fn store(len: usize) -> Store {
 }
 
 #[test]
-fn no_more_keys_are_taken_than_are_counted() {
+fn no_more_than_32_keys_are_taken() {
     let store = store(100);
     for len in [0, 1, 2, PREFETCH_MAX - 1, PREFETCH_MAX, PREFETCH_MAX + 1] {
         let keys: Vec<_> = (0..len).map(key).collect();
         let mut rest = keys.iter().map(Vec::as_slice);
-        assert_eq!(store.prefetch(rest.by_ref()), len.min(PREFETCH_MAX));
+        store.prefetch(rest.by_ref());
         assert_eq!(rest.count(), len.saturating_sub(PREFETCH_MAX));
     }
 }
