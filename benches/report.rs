@@ -82,6 +82,13 @@ impl Report {
     }
 }
 
+/// The middle one of the values, the upper of two; 0 of none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
 fn machine() -> String {
     let file = |name| fs::read_to_string(name).unwrap_or_default();
     let cpus = file("/proc/cpuinfo");

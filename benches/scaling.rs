@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use benches::report::{Options, Report};
+use benches::report::{Options, Report, median};
 use clap::Parser;
 use nuthatch_store::{Config, Expiry, NewItem, NewValue, Store, Time};
 
@@ -122,11 +122,6 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = Arguments::parse();
     if arguments.options.quick {
@@ -152,7 +147,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let measure = |threads| {
                 let rates = (0..arguments.rounds)
                     .map(|_| rate(&store, work, threads, arguments.items, duration));
-                median(rates.collect())
+                median(rates)
             };
             let (one, all) = (measure(1), measure(threads));
             let speedup = all / one;

@@ -6,7 +6,7 @@ use std::io;
 use benches::daemon::{Daemon, Program};
 use benches::load::{self, Outcome, Target, Window, Workload};
 use benches::plot::{Kind, Plot};
-use benches::report::Report;
+use benches::report::{Report, median};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -151,25 +151,20 @@ impl Comparison<'_> {
         };
         for (number, (program, turns)) in self.programs.iter().zip(outcomes).enumerate() {
             let of = |what: fn(&Outcome) -> f64| median(turns.iter().map(what));
-            let against = |what: fn(&Outcome) -> f64| {
+            let against = |what: fn(&Outcome) -> f64| -> Vec<f64> {
                 let pairs = first.iter().zip(turns);
-                sorted(pairs.map(|(ours, theirs)| what(ours) / what(theirs).max(f64::MIN_POSITIVE)))
+                let ratio = |(ours, theirs)| what(ours) / what(theirs).max(f64::MIN_POSITIVE);
+                pairs.map(ratio).collect()
             };
-            let (speed, cpu) = (
-                against(Outcome::per_second),
-                against(Outcome::server_micros),
-            );
             let ratio = if number == 0 {
                 String::new()
             } else {
-                ratios.extend([middle(&speed), middle(&cpu)]);
-                let [low, high] =
-                    [speed.first(), speed.last()].map(|end| end.copied().unwrap_or(0.0));
-                format!(
-                    "{:.2} [{low:.2}..{high:.2}], {:.2}",
-                    middle(&speed),
-                    middle(&cpu)
-                )
+                let speeds = against(Outcome::per_second);
+                let low = speeds.iter().copied().fold(f64::INFINITY, f64::min);
+                let high = speeds.iter().copied().fold(0.0, f64::max);
+                let (speed, cpu) = (median(speeds), median(against(Outcome::server_micros)));
+                ratios.extend([speed, cpu]);
+                format!("{speed:.2} [{low:.2}..{high:.2}], {cpu:.2}")
             };
             report.line(format_args!(
                 "{name:<17}{:<10} {:>10.0} {:>8.3} {:>8.0} {:>8.0} {:>8.0} {:>5.0}%   {ratio}",
@@ -184,18 +179,4 @@ impl Comparison<'_> {
         }
         ratios
     }
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn middle(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    middle(&sorted(values))
 }
