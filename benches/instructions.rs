@@ -90,7 +90,7 @@ fn store_set(store: Store) -> (Store, bool) {
     (store, matches!(stored, StoreOutcome::Stored { .. }))
 }
 
-#[library_benchmark(config = limit(1_390))]
+#[library_benchmark(config = limit(1_045))]
 #[bench::incr(setup = store)]
 fn store_incr(store: Store) -> (Store, bool) {
     let changed = store.incr(black_box(b"counter"), 1, NOW);
@@ -145,7 +145,7 @@ fn answer(served: &Served) -> Vec<u8> {
 
 #[library_benchmark]
 #[bench::get(args = (b"get another\r\n"), setup = served, config = limit(91_000))]
-#[bench::incr(args = (b"incr counter 1\r\n"), setup = served, config = limit(121_000))]
+#[bench::incr(args = (b"incr counter 1\r\n"), setup = served, config = limit(104_000))]
 fn answer_50(served: Served) -> (Served, Vec<u8>) {
     let answers = answer(&served);
     (served, answers)

@@ -128,7 +128,7 @@ impl Shard {
         self.log.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only by who has the writer, and never together with the index.
+    /// Only by who has the writer. Taken before the index, and never together with the index for writing.
     pub(crate) fn log_mut(&self) -> RwLockWriteGuard<'_, Log> {
         self.log.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,10 +2,12 @@
 
 use crate::Store;
 use crate::compress::{Attempt, compressing};
+use crate::expire::death;
 use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
+use crate::record::Record;
 use crate::time::{Expiry, Time};
 use crate::turn::{Kept, Old, Put, Turn};
 
@@ -80,11 +82,14 @@ impl Store {
         &self,
         key: &[u8],
         now: Time,
-        change: impl FnOnce(u64) -> u64,
+        change: impl Fn(u64) -> u64,
     ) -> Arithmetic {
         let Some((place, mut turn)) = self.turn_for(key, now) else {
             return Arithmetic::NotFound;
         };
+        if let Some((value, cas)) = turn.rewrite_number(place, key, &change) {
+            return Arithmetic::Number { value, cas };
+        }
         let changed = turn.look(place, key, |word, found| {
             let old = found.raw_value().ok_or(Arithmetic::NotFound)?;
             let number = number::parse(&old).ok_or(Arithmetic::NonNumeric)?;
@@ -122,6 +127,43 @@ impl Store {
 }
 
 impl Turn<'_> {
+    /// Changes the number of a live item in place, finding and writing it under one lock, if it is as long after as
+    /// before: nearly always. Returns it and the new cas unique.
+    fn rewrite_number(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        change: impl Fn(u64) -> u64,
+    ) -> Option<(u64, u64)> {
+        let shard = self.shard;
+        let mut log = shard.log_mut();
+        let (word, found) = self
+            .index
+            .find(place, |location| log.find_key(location, key))?;
+        let old = found.record;
+        let is_alive = death(shard.mark(), &old, self.now).is_none();
+        if !is_alive || found.shared.is_some() || old.compressed.is_some() {
+            return None;
+        }
+        let number = change(number::parse(old.value)?);
+        let value = number::format(number, old.value.len());
+        if value.as_slice().len() != old.value.len() {
+            return None;
+        }
+        let cas = self.writer.next_cas();
+        let new = Record {
+            cas,
+            key,
+            value: value.as_slice(),
+            ..old
+        };
+        let location = word.location();
+        log.write(location, &new);
+        drop(log);
+        self.note(location, |span| span.add(&new));
+        Some((number, cas))
+    }
+
     /// Stores the item and counts it.
     fn store(&mut self, place: Place, put: Put<'_>, attempt: Attempt) -> StoreOutcome {
         let stored_len = put.value.len();
