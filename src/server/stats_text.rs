@@ -64,7 +64,10 @@ const GENERAL: &[(&str, Source)] = &[
     ("response_obj_count", Zero),
     ("response_obj_bytes", Zero),
     ("read_buf_count", Zero),
-    ("read_buf_bytes", Zero),
+    (
+        "read_buf_bytes",
+        Known(|s| Value::Number(s.store.arriving_bytes)),
+    ),
     ("read_buf_bytes_free", Zero),
     ("read_buf_oom", Zero),
     ("reserved_fds", Zero),
