@@ -24,9 +24,36 @@ pub struct Program {
     /// What it speaks.
     pub dialect: Dialect,
     path: PathBuf,
+    /// What makes this process' own program such a daemon, if it is that.
+    own_flag: Option<&'static str>,
+}
+
+const PORT_FILE_VARIABLE: &str = "MEMCACHED_PORT_FILENAME";
+const PORT_LINE: &str = "TCP INET: ";
+
+/// Tells who started this process, as memcached does, which port it has.
+///
+/// # Errors
+/// Nobody told it where.
+pub fn tell_port(port: u16) -> io::Result<()> {
+    let path = std::env::var_os(PORT_FILE_VARIABLE).ok_or(io::ErrorKind::NotFound)?;
+    fs::write(path, format!("{PORT_LINE}{port}\n"))
 }
 
 impl Program {
+    /// This process' own program, which with the flag must speak memcached's protocol, and [`tell_port`].
+    ///
+    /// # Errors
+    /// Nobody knows where it is.
+    pub fn itself(name: &'static str, flag: &'static str) -> io::Result<Self> {
+        Ok(Self {
+            name,
+            dialect: Dialect::Memcached,
+            path: std::env::current_exe()?,
+            own_flag: Some(flag),
+        })
+    }
+
     /// Those that there are and speak memcached's protocol: nuthatch by `NUTHATCH_BIN` or as this workspace's
     /// release build, and memcached from the search path.
     pub fn all() -> Vec<Self> {
@@ -58,6 +85,7 @@ impl Program {
                 name,
                 dialect,
                 path: path?,
+                own_flag: None,
             })
         })
         .collect()
@@ -71,6 +99,7 @@ impl Program {
             text.unwrap_or_default().trim().to_owned()
         };
         match self.dialect {
+            _ if self.own_flag.is_some() => "of this benchmark".to_owned(),
             Dialect::Memcached => says("-V"),
             Dialect::Resp => says("--version"),
         }
@@ -103,19 +132,22 @@ impl Program {
         directory: &TempDir,
     ) -> io::Result<Daemon> {
         let port_file = directory.path().join("port");
-        let child = Command::new(&self.path)
-            .args(["-p", "-1", "-U", "0", "-l", "127.0.0.1", "-c", "15000"])
-            .args(["-u", "root", "-m", &memory_mib.to_string()])
-            .args(["-t", &threads.to_string()])
-            .env("MEMCACHED_PORT_FILENAME", &port_file)
+        let mut command = Command::new(&self.path);
+        match self.own_flag {
+            Some(flag) => command.arg(flag),
+            None => command
+                .args(["-p", "-1", "-U", "0", "-l", "127.0.0.1", "-c", "15000"])
+                .args(["-u", "root", "-m", &memory_mib.to_string()])
+                .args(["-t", &threads.to_string()]),
+        };
+        let child = command
+            .env(PORT_FILE_VARIABLE, &port_file)
             .stderr(Stdio::null())
             .spawn()?;
         let mut daemon = Daemon { child, port: 0 };
         for _ in 0..POLLS_MAX {
             let text = fs::read_to_string(&port_file).unwrap_or_default();
-            let port = text
-                .lines()
-                .find_map(|line| line.strip_prefix("TCP INET: "));
+            let port = text.lines().find_map(|line| line.strip_prefix(PORT_LINE));
             if let Some(port) = port.and_then(|port| port.parse().ok()) {
                 daemon.port = port;
                 return Ok(daemon);

@@ -6,12 +6,13 @@
 //! ```
 
 mod comparison;
+mod nothing;
 
 use std::error::Error;
 use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
-use benches::daemon::Program;
+use benches::daemon::{self, Program};
 use benches::load::{self, Dialect, Target, Window, Workload};
 use benches::report::{Options, Report};
 use clap::Parser;
@@ -25,9 +26,13 @@ const QUICK_WINDOW: Window = Window {
 };
 
 /// Requests per second, processor time and latency of nuthatch (`NUTHATCH_BIN`, or what `cargo build --release`
-/// made) and of what is installed of memcached and Redis; or of one server that runs.
+/// made), of what is installed of memcached and Redis, and of a server that answers from nothing, which none can
+/// beat; or of one server that runs.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Be the server that answers from nothing.
+    #[arg(long, hide = true)]
+    answer_from_nothing: bool,
     /// Measure this server with the workload of the flags below, and print JSON.
     #[arg(long)]
     address: Option<String>,
@@ -69,6 +74,9 @@ impl Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    if arguments.answer_from_nothing {
+        return Ok(nothing::serve(daemon::tell_port)?);
+    }
     match &arguments.address {
         Some(address) => measure_one(&arguments, address),
         None => compare(&arguments),
@@ -98,7 +106,8 @@ fn measure_one(arguments: &Arguments, address: &str) -> Result<(), Box<dyn Error
 
 fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut report = Report::new("end_to_end", &arguments.options);
-    let programs = Program::peers();
+    let mut programs = Program::peers();
+    programs.push(Program::itself("nothing", "--answer-from-nothing")?);
     for program in &programs {
         report.line(format_args!("{}: {}", program.name, program.version()));
     }
