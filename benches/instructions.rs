@@ -76,7 +76,7 @@ fn decode(line: &[u8]) -> bool {
     matches!(black_box(decoded), Decoded::Request { .. })
 }
 
-#[library_benchmark(config = limit(410))]
+#[library_benchmark(config = limit(515))]
 #[bench::hit(setup = store)]
 fn store_get(store: Store) -> (Store, bool) {
     let hit = store.get(black_box(b"another"), NOW, |hit| hit.value.as_slice().len());

@@ -71,29 +71,30 @@ curr_connections 1
 total_connections 2
 rejected_connections 0
 connection_structures 2
-cmd_get 7
-get_hits 4
-get_misses 3
+cmd_get 10
+get_hits 6
+get_misses 4
 get_expired 1
 get_flushed 1
-cmd_set 6
+cmd_set 7
 cmd_flush 1
-cmd_touch 4
-touch_hits 2
+cmd_touch 5
+cmd_meta 1
+touch_hits 3
 touch_misses 2
-incr_hits 1
-incr_misses 1
+incr_hits 2
+incr_misses 2
 decr_hits 1
 decr_misses 1
-delete_hits 1
-delete_misses 1
+delete_hits 2
+delete_misses 2
 cas_misses 1
 cas_badval 1
 cas_hits 0
 store_too_large 1
 store_no_memory 0
 limit_maxbytes 67108864
-total_items 3
+total_items 4
 evictions 0
 accepting_conns 1";
 
@@ -118,6 +119,9 @@ fn exercise(peer: &mut impl Peer) {
     let large = format!("set big 0 0 1048576\r\n{}\r\n", "x".repeat(1_048_576));
     ask(peer, &large, 1);
     ask(peer, "set c 0 0 1\r\n1\r\nflush_all\r\nget c\r\n", 3);
+    let gets = "ms m 1\r\n1\r\nmg m\r\nmg n\r\nmg m T9\r\nmg v N0\r\n";
+    ask(peer, gets, 5);
+    ask(peer, "ma m\r\nma n\r\nmd m\r\nmd m\r\nme m\r\n", 5);
 }
 
 /// What of [`COUNTED`] a server sees otherwise.

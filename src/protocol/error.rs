@@ -47,6 +47,30 @@ impl ErrorReply<'static> {
     /// `cache_memlimit` with a number that can only be bytes.
     pub const MEMORY_LIMIT_IN_BYTES: Self =
         Self(b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes");
+    /// A meta command has more than [`META_TOKENS_MAX`](crate::limits::META_TOKENS_MAX) tokens.
+    pub const META_TOO_MANY_FLAGS: Self = Self(b"CLIENT_ERROR options flags are too long");
+    /// A flag of a meta command comes twice.
+    pub const META_DUPLICATE_FLAG: Self = Self(b"CLIENT_ERROR duplicate flag");
+    /// No meta command has such a flag.
+    pub const META_INVALID_FLAG: Self = Self(b"CLIENT_ERROR invalid flag");
+    /// What `ma` answers instead of both, and to anything else that is wrong with its flags.
+    pub const META_INVALID_OR_DUPLICATE_FLAG: Self =
+        Self(b"CLIENT_ERROR invalid or duplicate flag");
+    /// The number of a flag is none.
+    pub const META_BAD_TOKEN: Self = Self(b"CLIENT_ERROR bad token in command line format");
+    /// `J` is not a number.
+    pub const META_INVALID_INITIAL: Self = Self(b"CLIENT_ERROR invalid numeric initial value");
+    /// `D` is not a number.
+    pub const META_INVALID_DELTA: Self = Self(b"CLIENT_ERROR invalid numeric delta value");
+    /// The opaque has more than [`META_OPAQUE_LEN_MAX`](crate::limits::META_OPAQUE_LEN_MAX) bytes.
+    pub const META_OPAQUE_TOO_LONG: Self = Self(b"CLIENT_ERROR opaque token too long");
+    /// The key is not base64, though the flags say so.
+    pub const META_KEY_ENCODING: Self = Self(b"CLIENT_ERROR error decoding key");
+    /// `ms` has no such mode.
+    pub const META_INVALID_STORAGE_MODE: Self = Self(b"CLIENT_ERROR invalid mode for ms M token");
+    /// `ma` has no such mode.
+    pub const META_INVALID_ARITHMETIC_MODE: Self =
+        Self(b"CLIENT_ERROR invalid mode for ma M token");
     /// The server has as many connections as it may; it closes this one.
     pub const TOO_MANY_CONNECTIONS: Self = Self(b"ERROR Too many open connections");
 }

@@ -33,6 +33,9 @@ mod error;
 mod exptime;
 mod key;
 pub mod limits;
+mod meta;
+mod meta_flags;
+mod meta_reply;
 mod request;
 mod response;
 mod scan;
@@ -42,6 +45,9 @@ mod text_reply;
 pub use error::{ErrorKind, ErrorReply};
 pub use exptime::{Exptime, Lifetime};
 pub use key::{Key, KeyError, Keys, KeysIter};
+pub use meta::{Meta, MetaStorage};
+pub use meta_flags::{MetaFlags, MetaMode};
+pub use meta_reply::{MetaFacts, MetaMarks, MetaReply, MetaStatus};
 pub use request::{
     Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve, Storage,
     StorageMode, Touch, Verbosity,

@@ -20,6 +20,12 @@ pub const GET_LEADING_SPACES_MAX: usize = 100;
 /// Tokens of a line that are looked at, except the keys of a retrieval (memcached `MAX_TOKENS` - 1).
 pub const TOKENS_MAX: usize = 23;
 
+/// Tokens of the line of a meta command (memcached `MFLAG_MAX_OPT_LENGTH`).
+pub const META_TOKENS_MAX: usize = 20;
+
+/// Longest opaque of a meta command, in bytes, its letter included (memcached `MFLAG_MAX_OPAQUE_LENGTH`).
+pub const META_OPAQUE_LEN_MAX: usize = 32;
+
 /// Longest value that may be announced, in bytes: 2^31 - 3, so that the `\r\n` behind it still counts
 /// in 31 bits. What a daemon stores is limited by its item size, far below.
 pub const VALUE_LEN_MAX: u64 = 2_147_483_645;

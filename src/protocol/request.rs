@@ -1,6 +1,6 @@
 //! The requests: one enum, one struct for each family of commands.
 
-use crate::{Exptime, Key, Keys};
+use crate::{Exptime, Key, Keys, Meta, MetaStorage};
 
 /// One request. What is borrowed lies in the buffer it was decoded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,25 @@ pub enum Request<'a> {
     Version,
     /// `shutdown`.
     Shutdown,
+    /// `mg`.
+    MetaGet(Meta<'a>),
+    /// `ms`: the value follows the line.
+    MetaSet(MetaStorage<'a>),
+    /// `md`.
+    MetaDelete(Meta<'a>),
+    /// `ma`.
+    MetaArithmetic(Meta<'a>),
+    /// `me`.
+    MetaDebug(Meta<'a>),
+    /// `mn`.
+    MetaNoop,
     /// `quit`: answer what is due, then close.
     Quit,
 }
 
 impl Request<'_> {
-    /// The client does not want to hear the answer, be it an error.
+    /// The client does not want to hear the answer, be it an error. Never so for meta commands: their `q` hides
+    /// what is dull and nothing else.
     pub const fn is_noreply(&self) -> bool {
         match self {
             Self::Store(request) => request.noreply,
@@ -43,9 +56,17 @@ impl Request<'_> {
             Self::FlushAll(request) => request.noreply,
             Self::Verbosity(request) => request.noreply,
             Self::MemoryLimit(request) => request.noreply,
-            Self::Retrieve(_) | Self::Stats(_) | Self::Version | Self::Shutdown | Self::Quit => {
-                false
-            }
+            Self::Retrieve(_)
+            | Self::Stats(_)
+            | Self::Version
+            | Self::Shutdown
+            | Self::MetaGet(_)
+            | Self::MetaSet(_)
+            | Self::MetaDelete(_)
+            | Self::MetaArithmetic(_)
+            | Self::MetaDebug(_)
+            | Self::MetaNoop
+            | Self::Quit => false,
         }
     }
 }

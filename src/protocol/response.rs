@@ -1,6 +1,6 @@
 //! The replies: one enum.
 
-use crate::{ErrorReply, Key};
+use crate::{ErrorReply, Key, MetaReply};
 
 /// One line of a reply. What is borrowed lies in the buffer it was decoded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,12 @@ pub enum Response<'a> {
         /// Up to the end of the line.
         value: &'a [u8],
     },
+    /// Of a meta command; after a `VA` the value and `\r\n` follow the line.
+    Meta(MetaReply<'a>),
+    /// `ME`: what follows it is the key, and `name=value` for each thing that is known of the item.
+    MetaDebug(&'a [u8]),
+    /// `MN`: everything before it has been answered.
+    MetaNoop,
     /// An error line.
     Error(ErrorReply<'a>),
 }

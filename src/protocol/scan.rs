@@ -108,6 +108,15 @@ pub(crate) fn parse_u64(token: &[u8]) -> Option<u64> {
     i64::try_from(wrapped).is_ok().then_some(wrapped)
 }
 
+/// The same, cut to 32 bits, as memcached does.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "memcached assigns an unsigned long to a u32"
+)]
+pub(crate) fn parse_u32(token: &[u8]) -> Option<u32> {
+    parse_u64(token).map(|number| number as u32)
+}
+
 /// Reads digits and nothing else.
 pub(crate) fn parse_digits(token: &[u8]) -> Option<u64> {
     if token.iter().all(u8::is_ascii_digit) {

@@ -9,7 +9,7 @@ use crate::request::{
     StorageMode, Touch, Verbosity,
 };
 use crate::scan::{self, Tokens};
-use crate::{ErrorReply, Exptime, Key, Keys};
+use crate::{ErrorReply, Exptime, Key, Keys, meta};
 use bytes::BufMut;
 
 const NOREPLY: &[u8] = b"noreply";
@@ -51,7 +51,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    const fn new(reply: ErrorReply<'static>, noreply: bool) -> Self {
+    pub(crate) const fn new(reply: ErrorReply<'static>, noreply: bool) -> Self {
         Self {
             reply,
             noreply,
@@ -61,7 +61,7 @@ impl Refusal {
 }
 
 /// Found while the line was taken apart, before anybody looked for a noreply.
-const BAD_FORMAT: Refusal = Refusal::new(ErrorReply::BAD_FORMAT, false);
+pub(crate) const BAD_FORMAT: Refusal = Refusal::new(ErrorReply::BAD_FORMAT, false);
 
 /// Decodes the requests of one connection.
 ///
@@ -117,7 +117,18 @@ pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = &[u8]> {
         let (command, arguments) = scan::short_command(line)?;
         let has_key = matches!(
             command,
-            b"get" | b"gets" | b"set" | b"add" | b"cas" | b"delete" | b"incr" | b"decr"
+            b"get"
+                | b"gets"
+                | b"set"
+                | b"add"
+                | b"cas"
+                | b"delete"
+                | b"incr"
+                | b"decr"
+                | b"mg"
+                | b"ms"
+                | b"md"
+                | b"ma"
         );
         let arguments = has_key.then(|| scan::trim_line_end(arguments))?;
         Tokens::new(arguments).next()
@@ -153,6 +164,10 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"get" => retrieve(rest, false),
         b"set" => storage(StorageMode::Set, rest),
         b"gets" => retrieve(rest, true),
+        b"mg" => meta::with_key(rest).map(Request::MetaGet),
+        b"ms" => meta::storage(rest),
+        b"md" => meta::with_key(rest).map(Request::MetaDelete),
+        b"ma" => meta::arithmetic(rest),
         b"incr" => arithmetic(ArithmeticOp::Incr, rest),
         b"decr" => arithmetic(ArithmeticOp::Decr, rest),
         b"delete" => delete(rest),
@@ -171,6 +186,8 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"cache_memlimit" => Ok(memory_limit(rest)),
         b"shutdown" => Ok(Request::Shutdown),
         b"quit" => Ok(Request::Quit),
+        b"me" => meta::debug(rest),
+        b"mn" => Ok(Request::MetaNoop),
         _ => Err(Refusal::new(ErrorReply::UNKNOWN_COMMAND, false)),
     }
 }
@@ -246,19 +263,10 @@ fn storage_fields<'a>(
         mode => mode,
     };
     Some(Storage {
-        client_flags: parse_u32(flags)?,
+        client_flags: scan::parse_u32(flags)?,
         exptime: self::exptime(exptime)?,
         ..Storage::new(mode, Key::from_token(key)?, 0)
     })
-}
-
-/// Cut to 32 bits, as memcached does.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "memcached assigns an unsigned long to a u32"
-)]
-fn parse_u32(token: &[u8]) -> Option<u32> {
-    scan::parse_u64(token).map(|number| number as u32)
 }
 
 /// A key and one argument that every command of this shape must have.
@@ -321,12 +329,13 @@ fn flush_all(rest: &[u8]) -> Result<Request<'_>, Refusal> {
 fn verbosity(rest: &[u8]) -> Result<Request<'_>, Refusal> {
     let noreply = is_noreply(rest, 0);
     let token = Tokens::new(rest).next().ok_or(BAD_FORMAT)?;
-    let level = parse_u32(token).ok_or_else(|| Refusal::new(ErrorReply::BAD_FORMAT, noreply))?;
+    let level =
+        scan::parse_u32(token).ok_or_else(|| Refusal::new(ErrorReply::BAD_FORMAT, noreply))?;
     Ok(Request::Verbosity(Verbosity { level, noreply }))
 }
 
 fn memory_limit(rest: &[u8]) -> Request<'_> {
-    let mebibytes = Tokens::new(rest).next().and_then(parse_u32);
+    let mebibytes = Tokens::new(rest).next().and_then(scan::parse_u32);
     Request::MemoryLimit(MemoryLimit {
         mebibytes,
         noreply: is_noreply(rest, 0),
@@ -378,6 +387,12 @@ impl Request<'_> {
             Self::Version => out.put_slice(b"version"),
             Self::Shutdown => out.put_slice(b"shutdown"),
             Self::Quit => out.put_slice(b"quit"),
+            Self::MetaGet(meta) => meta.encode(b"mg ", None, out),
+            Self::MetaSet(request) => request.meta.encode(b"ms ", Some(request.value_len), out),
+            Self::MetaDelete(meta) => meta.encode(b"md ", None, out),
+            Self::MetaArithmetic(meta) => meta.encode(b"ma ", None, out),
+            Self::MetaDebug(meta) => meta.encode(b"me ", None, out),
+            Self::MetaNoop => out.put_slice(b"mn"),
         }
         out.put_slice(if self.is_noreply() {
             b" noreply\r\n"

@@ -3,7 +3,7 @@
 use crate::limits::REPLY_LINE_LEN_MAX;
 use crate::scan::{self, Tokens};
 use crate::text::put_number;
-use crate::{ErrorReply, Key, Response, ValueHeader};
+use crate::{ErrorReply, Key, MetaReply, Response, ValueHeader};
 use bytes::BufMut;
 
 /// What a buffer of replies begins with.
@@ -70,6 +70,11 @@ fn decode_line(line: &[u8]) -> Option<Response<'_>> {
         b"RESET" => Response::Reset,
         b"VERSION" => Response::Version(rest.trim_ascii()),
         b"STAT" => stat(rest)?,
+        b"HD" | b"VA" | b"EN" | b"NF" | b"NS" | b"EX" => {
+            Response::Meta(MetaReply::decode(word, rest)?)
+        }
+        b"ME" => Response::MetaDebug(rest.strip_prefix(b" ")?),
+        b"MN" => Response::MetaNoop,
         [b'0'..=b'9', ..] => Response::Number(scan::parse_u64(line)?),
         _ => Response::Error(ErrorReply::from_line(line)?),
     })
@@ -131,6 +136,13 @@ impl Response<'_> {
                 out.put_slice(value);
                 out.put_slice(b"\r\n");
             }
+            Self::Meta(reply) => reply.encode(out),
+            Self::MetaDebug(facts) => {
+                out.put_slice(b"ME ");
+                out.put_slice(facts);
+                out.put_slice(b"\r\n");
+            }
+            Self::MetaNoop => out.put_slice(b"MN\r\n"),
             Self::Error(error) => {
                 out.put_slice(error.line());
                 out.put_slice(b"\r\n");
@@ -143,7 +155,12 @@ impl ValueHeader<'_> {
     fn encode(&self, out: &mut impl BufMut) {
         out.put_slice(b"VALUE ");
         out.put_slice(self.key.as_bytes());
-        put_number(out, self.client_flags);
+        // Of nearly all items.
+        if self.client_flags == 0 {
+            out.put_slice(b" 0");
+        } else {
+            put_number(out, self.client_flags);
+        }
         put_number(out, self.value_len);
         if let Some(unique) = self.cas {
             put_number(out, unique);

@@ -2,8 +2,8 @@
 //! place, refused ones into nothing.
 
 use crate::input::Input;
+use crate::storing::Storing;
 use bytes::{BufMut, Bytes};
-use nuthatch_protocol::Storage;
 use nuthatch_store::{Arriving, LARGE_VALUE_LEN_MIN};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -28,19 +28,19 @@ pub(crate) enum Arrived<'a> {
 }
 
 /// The bytes behind the line that belong to the command.
-pub(crate) const fn body_len(request: &Storage<'_>) -> u64 {
-    request.value_len.saturating_add(LINE_END.len() as u64)
+pub(crate) const fn body_len(request: &Storing<'_>) -> u64 {
+    request.value_len().saturating_add(LINE_END.len() as u64)
 }
 
 /// Looks at the bytes behind the line.
-pub(crate) fn arrived<'a>(request: &Storage<'_>, after_line: &'a [u8]) -> Arrived<'a> {
+pub(crate) fn arrived<'a>(request: &Storing<'_>, after_line: &'a [u8]) -> Arrived<'a> {
     let body = usize::try_from(body_len(request))
         .ok()
         .and_then(|len| after_line.get(..len));
     match body.map(|body| body.strip_suffix(LINE_END)) {
         Some(Some(value)) => Arrived::Value(value),
         Some(None) => Arrived::Unterminated,
-        None if request.value_len >= LARGE_VALUE_LEN_MIN as u64 => Arrived::PartlyLarge,
+        None if request.value_len() >= LARGE_VALUE_LEN_MIN as u64 => Arrived::PartlyLarge,
         None => Arrived::Partly,
     }
 }
@@ -65,7 +65,7 @@ pub(crate) enum Received {
 /// Not cancel-safe: what was read is lost. Only a closing connection cancels it.
 pub(crate) async fn read_large<S>(
     stream: &mut S,
-    request: &Storage<'_>,
+    request: &Storing<'_>,
     begun: &[u8],
     mut arriving: Arriving<'_>,
 ) -> io::Result<Received>
@@ -141,7 +141,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nuthatch_protocol::{Key, StorageMode};
+    use nuthatch_protocol::{Key, Storage, StorageMode};
     use nuthatch_store::{Config, Store};
     use tokio::io::{AsyncWriteExt, duplex};
 
@@ -160,6 +160,7 @@ mod tests {
         line_end: &[u8],
     ) -> io::Result<(Received, Vec<u8>)> {
         let request = Storage::new(StorageMode::Set, Key::new(b"k").unwrap(), value_len as u64);
+        let request = Storing::Classic(request);
         let body = [vec![7; value_len], line_end.to_vec()].concat();
         let (begun, rest) = body.split_at(begun_len);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,10 +6,10 @@ use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
 use crate::stats_text;
+use crate::storing::Storing;
 use crate::worker::Worker;
 use nuthatch_protocol::{
-    Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response, Retrieve, Storage,
-    keys_ahead,
+    Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response, Retrieve, keys_ahead,
 };
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::io;
@@ -78,7 +78,7 @@ enum Pause<'a> {
     /// The next one asks for several items; its line has so many bytes.
     Retrieve(Retrieve<'a>, usize),
     /// The next one has a large value, of which this has arrived.
-    Large(Storage<'a>, &'a [u8]),
+    Large(Storing<'a>, &'a [u8]),
 }
 
 /// A request whose value, if it has one, must be skipped before the answer.
@@ -229,12 +229,32 @@ where
                 Response::End
             }
             Request::Store(request) => {
-                let after_line = unread.get(line_len..).unwrap_or_default();
-                return self.store(turn, request, line_len, after_line);
+                return self.store(turn, Storing::Classic(*request), line_len, unread);
+            }
+            Request::MetaGet(request) => {
+                context.meta_get(request, &mut self.output);
+                turn.keys_left = turn.keys_left.saturating_sub(1);
+                return Ok(line_len);
+            }
+            Request::MetaSet(request) => {
+                return self.store(turn, Storing::Meta(*request), line_len, unread);
             }
             Request::Arithmetic(request) => context.arithmetic(request),
             Request::Delete(request) => context.delete(request),
             Request::Touch(request) => context.touch(request),
+            Request::MetaDelete(request) => {
+                context.meta_delete(request, &mut self.output);
+                return Ok(line_len);
+            }
+            Request::MetaArithmetic(request) => {
+                context.meta_arithmetic(request, &mut self.output);
+                return Ok(line_len);
+            }
+            Request::MetaDebug(request) => {
+                context.meta_debug(request, &mut self.output);
+                return Ok(line_len);
+            }
+            Request::MetaNoop => Response::MetaNoop,
             Request::Quit => return Err(Pause::Close),
             request => self.administer(turn, request),
         };
@@ -262,28 +282,29 @@ where
     fn store<'a>(
         &mut self,
         turn: &Turn<'w>,
-        request: &Storage<'a>,
+        request: Storing<'a>,
         line_len: usize,
-        after_line: &'a [u8],
+        unread: &'a [u8],
     ) -> Result<usize, Pause<'a>> {
         let refused = |response| {
             Pause::Refused(Refused {
                 line_len,
-                body_len: body::body_len(request),
+                body_len: body::body_len(&request),
                 response,
-                noreply: request.noreply,
+                noreply: request.noreply(),
             })
         };
-        turn.context.admit(request).map_err(refused)?;
-        match body::arrived(request, after_line) {
+        turn.context.admit(&request).map_err(refused)?;
+        let after_line = unread.get(line_len..).unwrap_or_default();
+        match body::arrived(&request, after_line) {
             Arrived::Value(value) => {
-                let response = turn.context.store(request, NewValue::Copied(value));
-                self.reply(response, request.noreply);
-                let body_len = value.len().saturating_add(body::LINE_END.len());
+                let value = NewValue::Copied(value);
+                let body_len = value.as_slice().len().saturating_add(body::LINE_END.len());
+                turn.context.store(&request, value, &mut self.output);
                 Ok(line_len.saturating_add(body_len))
             }
-            Arrived::PartlyLarge => Err(Pause::Large(*request, after_line)),
-            Arrived::Unterminated => Err(refused(Response::Error(ErrorReply::BAD_DATA_CHUNK))),
+            Arrived::PartlyLarge => Err(Pause::Large(request, after_line)),
+            Arrived::Unterminated => Err(refused(turn.context.refuse_unterminated())),
             Arrived::Partly => Err(Pause::Incomplete),
         }
     }
@@ -291,7 +312,7 @@ where
     async fn store_large(
         &mut self,
         turn: &mut Turn<'w>,
-        request: &Storage<'_>,
+        request: &Storing<'_>,
         begun: &[u8],
     ) -> io::Result<()> {
         self.flush(turn).await?;
@@ -301,13 +322,17 @@ where
         self.worker.counters().add(Count::BytesRead, read);
         turn.context = self.worker.context();
         turn.requests_left = turn.requests_left.saturating_sub(1);
-        let response = match received {
-            Received::Value(value) => turn.context.store(request, NewValue::Owned(value)),
-            Received::Unterminated => Response::Error(ErrorReply::BAD_DATA_CHUNK),
-            Received::NoMemory => turn.context.no_memory(request),
-        };
         self.output.make_room(self.worker.buffers());
-        self.reply(response, request.noreply);
+        let refusal = match received {
+            Received::Value(value) => {
+                let value = NewValue::Owned(value);
+                turn.context.store(request, value, &mut self.output);
+                return Ok(());
+            }
+            Received::Unterminated => turn.context.refuse_unterminated(),
+            Received::NoMemory => turn.context.refuse_value(request),
+        };
+        self.reply(refusal, request.noreply());
         Ok(())
     }
 

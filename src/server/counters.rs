@@ -9,6 +9,7 @@ pub(crate) enum Count {
     CmdSet,
     CmdFlush,
     CmdTouch,
+    CmdMeta,
     GetHits,
     GetMisses,
     GetExpired,

@@ -3,6 +3,8 @@
 use crate::clock::Now;
 use crate::counters::{Count, Counters};
 use crate::output::Output;
+use crate::storing::Storing;
+use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, Lifetime, Response,
     Retrieve, Storage, StorageMode, Touch, ValueHeader,
@@ -51,19 +53,33 @@ impl Context<'_> {
         };
         match lookup {
             Lookup::Hit(()) => self.counters.increment(hits),
-            Lookup::Miss(miss) => {
-                self.counters.increment(misses);
-                match miss {
-                    Miss::Absent => {}
-                    Miss::Expired => self.counters.increment(Count::GetExpired),
-                    Miss::Flushed => self.counters.increment(Count::GetFlushed),
-                }
-            }
+            Lookup::Miss(miss) => self.count_miss(misses, miss),
+        }
+    }
+
+    pub(crate) fn count_miss(&self, misses: Count, miss: Miss) {
+        self.counters.increment(misses);
+        match miss {
+            Miss::Absent => {}
+            Miss::Expired => self.counters.increment(Count::GetExpired),
+            Miss::Flushed => self.counters.increment(Count::GetFlushed),
         }
     }
 
     /// A storage command whose value has arrived.
-    pub(crate) fn store(&self, request: &Storage<'_>, value: NewValue<'_>) -> Response<'static> {
+    pub(crate) fn store(&self, request: &Storing<'_>, value: NewValue<'_>, out: &mut Output) {
+        match request {
+            Storing::Classic(request) => {
+                let response = self.store_classic(request, value);
+                if !request.noreply {
+                    out.put(&response);
+                }
+            }
+            Storing::Meta(request) => self.meta_store(request, value, out),
+        }
+    }
+
+    fn store_classic(&self, request: &Storage<'_>, value: NewValue<'_>) -> Response<'static> {
         let (key, now) = (request.key.as_bytes(), self.now.time);
         let item = |value| NewItem {
             client_flags: request.client_flags,
@@ -95,14 +111,11 @@ impl Context<'_> {
                 Response::NotStored
             }
             StoreOutcome::TooLarge => self.too_large(),
-            StoreOutcome::NoMemory => {
-                self.counters.increment(Count::StoreNoMemory);
-                Response::Error(ErrorReply::NO_MEMORY)
-            }
+            StoreOutcome::NoMemory => self.no_memory(),
         }
     }
 
-    fn count_cas(&self, outcome: StoreOutcome) {
+    pub(crate) fn count_cas(&self, outcome: StoreOutcome) {
         match outcome {
             StoreOutcome::Stored { .. } => self.counters.increment(Count::CasHits),
             StoreOutcome::Exists => self.counters.increment(Count::CasBadval),
@@ -112,33 +125,49 @@ impl Context<'_> {
     }
 
     /// Whether the announced item may be stored; if not, what to answer once its value is skipped.
-    pub(crate) fn admit(&self, request: &Storage<'_>) -> Result<(), Response<'static>> {
-        let value_len = usize::try_from(request.value_len).unwrap_or(usize::MAX);
-        let key_len = request.key.as_bytes().len();
-        if self.store.fits(key_len, request.client_flags, value_len) {
+    pub(crate) fn admit(&self, request: &Storing<'_>) -> Result<(), Response<'static>> {
+        let value_len = usize::try_from(request.value_len()).unwrap_or(usize::MAX);
+        let mut buffer = [0; KEY_LEN_MAX];
+        let key = request.key_bytes(&mut buffer);
+        if self
+            .store
+            .fits(key.len(), request.client_flags(), value_len)
+        {
             return Ok(());
         }
         self.forget_replaced(request);
         Err(self.too_large())
     }
 
+    /// What to answer if no line end is behind the value; memcached counts it like one that was stored.
+    pub(crate) fn refuse_unterminated(&self) -> Response<'static> {
+        self.counters.increment(Count::CmdSet);
+        Response::Error(ErrorReply::BAD_DATA_CHUNK)
+    }
+
     /// What to answer if the value could not be kept while it was arriving.
-    pub(crate) fn no_memory(&self, request: &Storage<'_>) -> Response<'static> {
+    pub(crate) fn refuse_value(&self, request: &Storing<'_>) -> Response<'static> {
         self.forget_replaced(request);
-        self.counters.increment(Count::StoreNoMemory);
-        Response::Error(ErrorReply::NO_MEMORY)
+        self.no_memory()
     }
 
     /// A failed set must not leave the old value: the client believes that it has been replaced.
-    fn forget_replaced(&self, request: &Storage<'_>) {
-        if request.mode == StorageMode::Set {
-            self.store.delete(request.key.as_bytes(), self.now.time);
+    fn forget_replaced(&self, request: &Storing<'_>) {
+        if request.is_set() {
+            let mut buffer = [0; KEY_LEN_MAX];
+            let key = request.key_bytes(&mut buffer);
+            self.store.delete(key, self.now.time);
         }
     }
 
-    fn too_large(&self) -> Response<'static> {
+    pub(crate) fn too_large(&self) -> Response<'static> {
         self.counters.increment(Count::StoreTooLarge);
         Response::Error(ErrorReply::TOO_LARGE)
+    }
+
+    pub(crate) fn no_memory(&self) -> Response<'static> {
+        self.counters.increment(Count::StoreNoMemory);
+        Response::Error(ErrorReply::NO_MEMORY)
     }
 
     pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
@@ -208,7 +237,7 @@ impl Context<'_> {
     }
 
     /// When an item dies.
-    fn expiry(&self, exptime: Exptime) -> Expiry {
+    pub(crate) fn expiry(&self, exptime: Exptime) -> Expiry {
         if self.expiry {
             self.moment(exptime)
         } else {
@@ -218,7 +247,7 @@ impl Context<'_> {
 
     /// Absolute times are converted here, once, on arrival: later steps of the wall clock change
     /// nothing that is stored.
-    fn moment(&self, exptime: Exptime) -> Expiry {
+    pub(crate) fn moment(&self, exptime: Exptime) -> Expiry {
         let now = self.now.time;
         match exptime.lifetime() {
             Lifetime::Forever => Expiry::Never,

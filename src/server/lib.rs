@@ -14,6 +14,7 @@ pub mod config;
 pub mod connection;
 mod counters;
 mod execute;
+mod execute_meta;
 pub mod flags;
 mod input;
 mod listener;
@@ -24,6 +25,7 @@ mod server;
 mod shared;
 pub mod signals;
 mod stats_text;
+mod storing;
 pub mod telemetry;
 mod worker;
 

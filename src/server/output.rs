@@ -4,7 +4,7 @@ use crate::body::LINE_END;
 use crate::buffer_pool::BufferPool;
 use bytes::{BufMut, Bytes};
 use nuthatch_protocol::limits::KEY_LEN_MAX;
-use nuthatch_protocol::{Response, ValueHeader};
+use nuthatch_protocol::{MetaFacts, MetaFlags, MetaMarks, MetaStatus, Response, ValueHeader};
 use nuthatch_store::{LARGE_VALUE_LEN_MIN, ValueRef};
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use tokio::time::timeout;
 /// request is looked at, so a client that does not read costs this much and nothing more.
 pub(crate) const OUTPUT_LEN_MAX: usize = 64 * 1024;
 
-/// Room for the longest line before a value, and for the line end behind it: `VALUE `, the key, three
-/// numbers of 10, 20 and 20 digits, spaces and line ends.
-const HEADER_LEN_MAX: usize = KEY_LEN_MAX + 64;
+/// Room for the longest line before a value, and for the line end behind it: `VA`, the key, six numbers of up to 20
+/// digits, an opaque of 32 bytes, marks, spaces and line ends.
+const HEADER_LEN_MAX: usize = KEY_LEN_MAX + 200;
 
 /// A reader that takes nothing for so long is slow, and should not hold on to large values when memory is
 /// short.
@@ -59,6 +59,23 @@ impl Output {
 
     pub(crate) fn put_hit(&mut self, header: ValueHeader<'_>, value: ValueRef<'_>) {
         self.put(&Response::Value(header));
+        self.put_value(value);
+    }
+
+    /// Only what `flags` ask for.
+    pub(crate) fn put_meta(
+        &mut self,
+        status: MetaStatus,
+        flags: MetaFlags<'_>,
+        facts: &MetaFacts<'_>,
+        marks: MetaMarks,
+    ) {
+        status.encode(flags, facts, marks, &mut self.copied);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the path of every hit")]
+    pub(crate) fn put_value(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Inline(value) => self.copied.put_slice(value),
             ValueRef::Shared(value) => {

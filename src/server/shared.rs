@@ -5,6 +5,7 @@ use crate::config::{Config, Settings};
 use crate::counters::{Counters, Totals};
 use crate::telemetry::LogLevel;
 use nuthatch_store::{Config as StoreConfig, Store};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,7 +33,7 @@ impl Shared {
             shard_count: None,
             evict: config.evict,
             compress_len_min: config.compress_len_min,
-            cas_start: clock.now().unix_millis.saturating_mul(1000),
+            cas_start: cas_start(),
         });
         Arc::new(Self {
             store,
@@ -96,4 +97,12 @@ impl Drop for Connection {
             tracing::error!("a request panicked: its connection is closed, please report this");
         }
     }
+}
+
+/// Where cas uniques begin: at random, so that one from before a restart does not match by counting alike. Not
+/// beyond 2^31, because there are clients that keep 32 bits of them (meta-memcache 4.3), as a memcached needs for
+/// its first billions of writes.
+fn cas_start() -> u64 {
+    const BITS: u64 = (1 << 31) - 1;
+    RandomState::new().build_hasher().finish() & BITS
 }

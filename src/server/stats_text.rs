@@ -75,7 +75,7 @@ const GENERAL: &[(&str, Source)] = &[
     ("cmd_set", Counted(Count::CmdSet)),
     ("cmd_flush", Counted(Count::CmdFlush)),
     ("cmd_touch", Counted(Count::CmdTouch)),
-    ("cmd_meta", Zero),
+    ("cmd_meta", Counted(Count::CmdMeta)),
     ("get_hits", Counted(Count::GetHits)),
     ("get_misses", Counted(Count::GetMisses)),
     ("get_expired", Counted(Count::GetExpired)),

@@ -21,9 +21,8 @@ pub struct Config {
     /// of the largest items fit one part; at least one. Then no table of an index is so large that
     /// rebuilding it is a pause, and a part still has enough segments to choose from.
     pub shard_count: Option<NonZeroUsize>,
-    /// Every cas unique will be above this number. With the microseconds since 1970 at the start of
-    /// the process no cas unique of an earlier run returns, as long as that run stored less than
-    /// a million items per second. Numbers above 2^63 count as 2^63.
+    /// Every cas unique will be above this number. Another one for each run keeps those of an earlier run from
+    /// matching. Numbers above 2^63 count as 2^63.
     pub cas_start: u64,
     /// Whether live items go when there is no room; if not, storing is refused (memcached's `-M`).
     pub evict: bool,

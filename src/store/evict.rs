@@ -202,7 +202,7 @@ impl Turn<'_> {
             let Some(word) = self.index.find_at(place, location) else {
                 continue;
             };
-            let is_dead = death(mark, &record, self.now).is_some();
+            let is_dead = death(mark, &record.head, self.now).is_some();
             let spared = if is_dead { None } else { policy.spare(word) };
             let room = spared.and_then(|word| {
                 let is_main = word.is_main();
@@ -210,7 +210,7 @@ impl Turn<'_> {
             });
             if let Some(to) = room {
                 self.shard.log_mut().write(to, &record);
-                self.note(to, |span| span.add(&record));
+                self.note(to, |span| span.add(&record.head));
                 self.relocate(place, location, to, |word| {
                     policy.spare(word).unwrap_or(word)
                 });
@@ -280,7 +280,7 @@ impl Turn<'_> {
     pub(crate) fn is_dead_at(&self, location: Location) -> bool {
         let (log, mark) = (self.shard.log(), self.shard.mark());
         log.find(location)
-            .is_none_or(|found| death(mark, &found.record, self.now).is_some())
+            .is_none_or(|spot| death(mark, &spot.item().record.head, self.now).is_some())
     }
 
     fn count_gone(&mut self, word: Word, is_dead: bool) {

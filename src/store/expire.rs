@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::outcome::Miss;
-use crate::record::Record;
+use crate::record::Head;
 use crate::shard::Shard;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Time;
@@ -14,10 +14,10 @@ const NONE: u64 = u64::MAX;
 
 /// Why the item is dead, or `None` if it is alive. Items up to the cas unique `mark` have been flushed;
 /// that comes first, as in memcached.
-pub(crate) fn death(mark: u64, record: &Record<'_>, now: Time) -> Option<Miss> {
-    if record.cas <= mark {
+pub(crate) fn death(mark: u64, head: &Head, now: Time) -> Option<Miss> {
+    if head.cas <= mark {
         Some(Miss::Flushed)
-    } else if record.expiry.is_due(now) {
+    } else if head.expiry.is_due(now) {
         Some(Miss::Expired)
     } else {
         None
@@ -46,9 +46,13 @@ impl PendingFlush {
     /// Marks the shards if the time has come. No shard may be locked by the caller.
     #[inline]
     pub(crate) fn fire(&self, shards: &[Shard], now: Time) {
-        if self.at.load(Ordering::Acquire) > now.as_millis() {
-            return;
+        if self.at.load(Ordering::Acquire) <= now.as_millis() {
+            self.fire_now(shards, now);
         }
+    }
+
+    #[cold]
+    fn fire_now(&self, shards: &[Shard], now: Time) {
         let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if self.at.load(Ordering::Acquire) <= now.as_millis() {
             mark_all(shards);

@@ -238,10 +238,10 @@ impl Index {
         &self,
         place: Place,
         pick: impl FnMut(Location) -> Option<T>,
-        visit: impl FnOnce(T) -> (R, bool),
+        visit: impl FnOnce(Word, T) -> (R, bool),
     ) -> Option<R> {
         self.read(place, pick, |word, picked| {
-            let (result, used) = visit(picked);
+            let (result, used) = visit(word, picked);
             (result, if used { word.used() } else { word })
         })
     }

@@ -24,6 +24,17 @@ pub struct NewItem<'a> {
     pub value: NewValue<'a>,
 }
 
+impl<'a> NewItem<'a> {
+    /// Without client flags, and it never dies.
+    pub const fn copied(value: &'a [u8]) -> Self {
+        Self {
+            client_flags: 0,
+            expiry: Expiry::Never,
+            value: NewValue::Copied(value),
+        }
+    }
+}
+
 /// A value to be stored.
 #[derive(Clone)]
 #[must_use]
@@ -57,6 +68,18 @@ impl fmt::Debug for NewValue<'_> {
     }
 }
 
+/// What has been said of an item since it was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Marks {
+    /// Its value is no longer right, but better than none.
+    pub stale: bool,
+    /// Somebody has been told to make it anew.
+    pub claimed: bool,
+    /// Who stored it had encoded the key, and wants to see it so.
+    pub encoded_key: bool,
+}
+
 /// A live item, as a lookup shows it.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -68,6 +91,12 @@ pub struct Hit<'a> {
     pub cas: u64,
     /// When it dies.
     pub expiry: Expiry,
+    /// What has been said of it.
+    pub marks: Marks,
+    /// Whether anybody got it since it was stored.
+    pub fetched: bool,
+    /// For how many seconds nobody has used it; known to a minute, or exactly to who always asks.
+    pub idle_seconds: u32,
     /// Its value.
     pub value: ValueRef<'a>,
 }

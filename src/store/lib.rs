@@ -26,9 +26,11 @@
 mod budget;
 mod check;
 mod compress;
+mod conditional;
 mod config;
 mod evict;
 mod expire;
+mod fetch;
 mod ghost;
 mod index;
 #[cfg(all(test, loom))]
@@ -55,16 +57,19 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
-pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, NewItem, NewValue, ValueRef};
+pub use fetch::{Create, Fetch, Fetched};
+pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NewItem, NewValue, ValueRef};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use stats::Snapshot;
 pub use time::{Expiry, Time};
 
-use expire::{PendingFlush, death};
+use expire::PendingFlush;
 use index::{Index, Place};
 use outside::Outside;
+use read::Glance;
 use shard::Shard;
 use stats::{Counters, count};
 use sync::{AtomicU64, AtomicUsize};
@@ -128,12 +133,7 @@ impl Store {
     /// `visit` runs under the shard's read locks, unless the value is compressed: it should be short
     /// and must not call the store.
     pub fn get<R>(&self, key: &[u8], now: Time, visit: impl FnOnce(Hit<'_>) -> R) -> Lookup<R> {
-        self.pending_flush.fire(&self.shards, now);
-        let place = self.index.place(key);
-        let mark = self.shards.get(place.shard).map_or(0, Shard::mark);
-        let mut visit = Some(visit);
-        let seen = self.look(place, key, |record| death(mark, record, now), &mut visit);
-        self.show(seen, key, now, visit)
+        self.get_as(key, false, now, visit)
     }
 
     /// The same, after giving the item a new expiry. The cas unique stays.
@@ -152,7 +152,13 @@ impl Store {
         }
         // Shown even if it is dead by now: this is what it was touched for.
         let mut visit = Some(visit);
-        let seen = self.look(place, key, |_| None, &mut visit);
+        let glance = Glance {
+            place,
+            key,
+            unnoticed: false,
+            now,
+        };
+        let seen = self.look(glance, |_| None, &mut visit);
         drop(turn);
         self.show(seen, key, now, visit)
     }
@@ -206,7 +212,7 @@ impl Store {
     /// If it is `TooLarge` or there is `NoMemory` for it, the item that has the key is removed: its
     /// value is out of date. The other operations leave it.
     pub fn set(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        let outcome = self.store_unless(key, item, now, |_, _| None);
+        let outcome = self.store_if(key, item, now, |_, _, head| Ok(head));
         if matches!(outcome, StoreOutcome::TooLarge | StoreOutcome::NoMemory) {
             self.delete(key, now);
         }
@@ -215,42 +221,36 @@ impl Store {
 
     /// Stores the item unless a live one has the key: `NotStored`.
     pub fn add(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        self.store_unless(key, item, now, |turn, place| {
-            turn.live_cas(place, key).map(|_| StoreOutcome::NotStored)
-        })
+        self.write(key, item, &Write::new(WriteMode::Add), now).0
     }
 
     /// Stores the item if a live one has the key, else `NotStored`.
     pub fn replace(&self, key: &[u8], item: NewItem<'_>, now: Time) -> StoreOutcome {
-        self.store_unless(key, item, now, |turn, place| {
-            match turn.live_cas(place, key) {
-                Some(_) => None,
-                None => Some(StoreOutcome::NotStored),
-            }
-        })
+        self.write(key, item, &Write::new(WriteMode::Replace), now)
+            .0
     }
 
     /// Stores the item if the live one with the key has this cas unique; else `Exists`, or
     /// `NotFound` if there is none.
     pub fn cas(&self, key: &[u8], item: NewItem<'_>, unique: u64, now: Time) -> StoreOutcome {
-        self.store_unless(key, item, now, |turn, place| {
-            match turn.live_cas(place, key) {
-                Some(cas) if cas == unique => None,
-                Some(_) => Some(StoreOutcome::Exists),
-                None => Some(StoreOutcome::NotFound),
-            }
-        })
+        let write = Write {
+            compare: Some(unique),
+            ..Write::default()
+        };
+        self.write(key, item, &write, now).0
     }
 
     /// Adds bytes behind the value of a live item, which keeps its client flags and expiry and gets
     /// a new cas unique. `NotStored` if there is none.
     pub fn append(&self, key: &[u8], value: &[u8], now: Time) -> StoreOutcome {
-        self.extend(key, value.len(), now, |old| [old, value].concat())
+        let write = Write::new(WriteMode::Append);
+        self.write(key, NewItem::copied(value), &write, now).0
     }
 
     /// Adds bytes before the value of a live item, otherwise like [`Self::append`].
     pub fn prepend(&self, key: &[u8], value: &[u8], now: Time) -> StoreOutcome {
-        self.extend(key, value.len(), now, |old| [value, old].concat())
+        let write = Write::new(WriteMode::Prepend);
+        self.write(key, NewItem::copied(value), &write, now).0
     }
 
     /// Adds to the number that is the value of a live item, wrapping at 2^64. Client flags and
@@ -279,14 +279,9 @@ impl Store {
             .schedule(&self.shards, (at > now).then_some(at));
     }
 
-    /// Whether an item is within [`Config::item_len_max`] as memcached counts it: 48 + 8 (cas unique) +
-    /// key + 1 + 4 (for client flags other than 0) + value + 2.
+    /// Whether an item is within [`Config::item_len_max`]; see [`item_len`].
     pub fn fits(&self, key_len: usize, client_flags: u32, value_len: usize) -> bool {
-        let flags_len = if client_flags == 0 { 0 } else { 4 };
-        let item_len = count(key_len)
-            .saturating_add(count(value_len))
-            .saturating_add(48 + 8 + 1 + flags_len + 2);
-        key_len <= KEY_LEN_MAX && item_len <= self.item_len_max
+        key_len <= KEY_LEN_MAX && item_len(key_len, client_flags, value_len) <= self.item_len_max
     }
 
     /// The gauges and counters.
@@ -334,4 +329,13 @@ impl Store {
         self.index.prefetch_shard(place);
         Some((place, self.turn(place.shard, now)?))
     }
+}
+
+/// How long an item is as memcached counts it, in bytes: 48 + 8 (cas unique) + key + 1 + 4 (for client flags other
+/// than 0) + value + 2.
+pub fn item_len(key_len: usize, client_flags: u32, value_len: usize) -> u64 {
+    let flags_len = if client_flags == 0 { 0 } else { 4 };
+    count(key_len)
+        .saturating_add(count(value_len))
+        .saturating_add(48 + 8 + 1 + flags_len + 2)
 }

@@ -6,11 +6,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::compress::{Compressed, raw_value};
+use crate::compress::raw_value;
 use crate::item::ValueRef;
 use crate::prefetch::{CACHE_LINE_LEN, prefetch};
-use crate::record::Record;
-use crate::time::Expiry;
+use crate::record::{Head, Packed, Record};
 
 /// Where an item is: a position in the segments put end to end, or a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +42,44 @@ impl Location {
 /// A large value and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Large {
-    pub(crate) cas: u64,
-    pub(crate) expiry: Expiry,
-    pub(crate) client_flags: u32,
-    pub(crate) compressed: Option<Compressed>,
+    pub(crate) head: Head,
     pub(crate) key: Box<[u8]>,
     pub(crate) value: Bytes,
+}
+
+/// Where an item is, found by its key and not taken apart yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spot<'a> {
+    Packed(Packed<'a>),
+    Large(&'a Large),
+}
+
+impl<'a> Spot<'a> {
+    const fn key(&self) -> &'a [u8] {
+        match self {
+            Self::Packed(packed) => packed.key,
+            Self::Large(large) => &large.key,
+        }
+    }
+
+    /// The item.
+    #[inline]
+    pub(crate) fn item(self) -> Found<'a> {
+        match self {
+            Self::Packed(packed) => Found {
+                record: packed.record(),
+                shared: None,
+            },
+            Self::Large(large) => Found {
+                record: Record {
+                    head: large.head,
+                    key: &large.key,
+                    value: &large.value,
+                },
+                shared: Some(&large.value),
+            },
+        }
+    }
 }
 
 /// An item that was found; `shared` is its value if that is large.
@@ -67,7 +98,7 @@ impl<'a> Found<'a> {
 
     /// The value as clients know it; `None` if it is damaged.
     pub(crate) fn raw_value(&self) -> Option<Cow<'a, [u8]>> {
-        raw_value(self.record.value, self.record.compressed)
+        raw_value(self.record.value, self.record.head.compressed)
     }
 }
 
@@ -106,8 +137,8 @@ impl Log {
 
     /// The item at a location that the index names, if it has this key.
     #[inline]
-    pub(crate) fn find_key(&self, location: Location, key: &[u8]) -> Option<Found<'_>> {
-        self.find(location).filter(|found| found.record.key == key)
+    pub(crate) fn find_key(&self, location: Location, key: &[u8]) -> Option<Spot<'_>> {
+        self.find(location).filter(|spot| spot.key() == key)
     }
 
     /// Begins to fetch the record at a location.
@@ -122,33 +153,14 @@ impl Log {
 
     /// The item at a location that the index names.
     #[inline]
-    pub(crate) fn find(&self, location: Location) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, location: Location) -> Option<Spot<'_>> {
         match location.slot() {
             None => {
                 let bytes = self.bytes(location)?;
                 prefetch_record(bytes);
-                let record = Record::parse(bytes)?;
-                Some(Found {
-                    record,
-                    shared: None,
-                })
+                Packed::find(bytes).map(Spot::Packed)
             }
-            Some(slot) => {
-                let large = self.large.get(slot as usize)?.as_ref()?;
-                let record = Record {
-                    cas: large.cas,
-                    expiry: large.expiry,
-                    has_expiry: true,
-                    client_flags: large.client_flags,
-                    compressed: large.compressed,
-                    key: &large.key,
-                    value: &large.value,
-                };
-                Some(Found {
-                    record,
-                    shared: Some(&large.value),
-                })
-            }
+            Some(slot) => self.large.get(slot as usize)?.as_ref().map(Spot::Large),
         }
     }
 
@@ -173,14 +185,14 @@ impl Log {
         }
     }
 
-    /// Changes the expiry of an item that has one.
-    pub(crate) fn overwrite_expiry(&mut self, location: Location, expiry: Expiry) {
+    /// Changes the head of an item; the new one must be as long as the old one.
+    pub(crate) fn overwrite_head(&mut self, location: Location, head: &Head) {
         if let Some(slot) = location.slot() {
             if let Some(Some(large)) = self.large.get_mut(slot as usize) {
-                large.expiry = expiry;
+                large.head = *head;
             }
         } else if let Some(bytes) = self.bytes_mut(location) {
-            Record::overwrite_expiry(bytes, expiry);
+            head.overwrite(bytes);
         }
     }
 

@@ -4,83 +4,147 @@ use std::sync::atomic::Ordering;
 
 use crate::Store;
 use crate::compress::Outgoing;
+use crate::expire::death;
 use crate::index::Place;
 use crate::item::{Hit, ValueRef};
 use crate::outcome::{Lookup, Miss};
-use crate::record::Record;
-use crate::time::{Expiry, Time};
+use crate::record::Head;
+use crate::shard::Shard;
+use crate::time::Time;
+
+/// So long after an item was used, another use is noted. As in memcached (`ITEM_UPDATE_INTERVAL`), so that a popular
+/// item is not written at every get.
+const USE_INTERVAL_SECONDS: u32 = 60;
+
+/// Who looks at what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance<'k> {
+    pub(crate) place: Place,
+    pub(crate) key: &'k [u8],
+    /// It does not count as use of the item.
+    pub(crate) unnoticed: bool,
+    pub(crate) now: Time,
+}
 
 /// What was seen under the locks.
 #[derive(Debug)]
 pub(crate) enum Seen<R> {
-    Visited(R),
+    /// And for how many seconds nobody had used it.
+    Visited(R, u32),
     Missed(Miss),
     Compressed(Meta, Outgoing),
+}
+
+impl<R> Seen<R> {
+    const fn idle_seconds(&self) -> u32 {
+        match self {
+            Self::Visited(_, seconds) => *seconds,
+            Self::Missed(_) => 0,
+            Self::Compressed(meta, _) => meta.idle_seconds,
+        }
+    }
 }
 
 /// A hit without its value.
 #[derive(Debug)]
 pub(crate) struct Meta {
-    client_flags: u32,
-    cas: u64,
-    expiry: Expiry,
+    head: Head,
+    fetched: bool,
+    idle_seconds: u32,
 }
 
 impl Meta {
-    const fn of(record: &Record<'_>) -> Self {
-        Self {
-            client_flags: record.client_flags,
-            cas: record.cas,
-            expiry: record.expiry,
-        }
-    }
-
     const fn hit(self, value: ValueRef<'_>) -> Hit<'_> {
         Hit {
-            client_flags: self.client_flags,
-            cas: self.cas,
-            expiry: self.expiry,
+            client_flags: self.head.client_flags,
+            cas: self.head.unique(),
+            expiry: self.head.expiry,
+            marks: self.head.marks(),
+            fetched: self.fetched,
+            idle_seconds: self.idle_seconds,
             value,
         }
     }
 }
 
 impl Store {
+    /// [`Self::get`], which need not count as use of the item.
+    #[inline]
+    pub(crate) fn get_as<R>(
+        &self,
+        key: &[u8],
+        unnoticed: bool,
+        now: Time,
+        visit: impl FnOnce(Hit<'_>) -> R,
+    ) -> Lookup<R> {
+        self.pending_flush.fire(&self.shards, now);
+        let place = self.index.place(key);
+        let mark = self.shards.get(place.shard).map_or(0, Shard::mark);
+        let mut visit = Some(visit);
+        let glance = Glance {
+            place,
+            key,
+            unnoticed,
+            now,
+        };
+        let seen = self.look(glance, |head| death(mark, head, now), &mut visit);
+        if seen.idle_seconds() >= USE_INTERVAL_SECONDS && !unnoticed {
+            self.note_use(key, now);
+        }
+        self.show(seen, key, now, visit)
+    }
+
     /// Looks at the item with the key and marks it as used, unless `death` says that it is dead. Calls
     /// `visit` if the value can be shown as it is.
     pub(crate) fn look<R, V>(
         &self,
-        place: Place,
-        key: &[u8],
-        death: impl FnOnce(&Record<'_>) -> Option<Miss>,
+        glance: Glance<'_>,
+        death: impl FnOnce(&Head) -> Option<Miss>,
         visit: &mut Option<V>,
     ) -> Seen<R>
     where
         V: FnOnce(Hit<'_>) -> R,
     {
+        let Glance {
+            place, key, now, ..
+        } = glance;
         let Some(shard) = self.shards.get(place.shard) else {
             return Seen::Missed(Miss::Absent);
         };
         self.index.prefetch_shard(place);
         let log = shard.log();
         let pick = |location| log.find_key(location, key);
-        let seen = self.index.use_item(place, pick, |found| {
-            let record = &found.record;
-            if let Some(miss) = death(record) {
+        let seen = self.index.use_item(place, pick, |word, spot| {
+            let found = spot.item();
+            let head = found.record.head;
+            if let Some(miss) = death(&head) {
                 return (Seen::Missed(miss), false);
             }
-            let meta = Meta::of(record);
-            let seen = match (record.compressed, visit.take()) {
-                (None, Some(visit)) => Seen::Visited(visit(meta.hit(found.value()))),
+            let idle_seconds = now.as_seconds().saturating_sub(head.used_seconds);
+            let meta = Meta {
+                head,
+                fetched: word.is_fetched(),
+                idle_seconds,
+            };
+            let seen = match (head.compressed, visit.take()) {
+                (None, Some(visit)) => Seen::Visited(visit(meta.hit(found.value())), idle_seconds),
                 (None, None) => Seen::Missed(Miss::Absent),
                 (Some(compressed), unused) => {
                     *visit = unused;
                     Seen::Compressed(meta, Outgoing::new(found.value(), compressed))
                 }
             };
-            (seen, true)
+            (seen, !glance.unnoticed)
         });
         seen.unwrap_or(Seen::Missed(Miss::Absent))
+    }
+
+    /// Notes when an item was used that nobody had used for so long.
+    #[cold]
+    fn note_use(&self, key: &[u8], now: Time) {
+        if let Some((place, mut turn)) = self.turn_for(key, now) {
+            let _ = turn.amend(place, key, |head| head.used_seconds = now.as_seconds());
+        }
     }
 
     /// Decompresses what could not be shown as it is; no shard may be locked by the caller.
@@ -95,10 +159,10 @@ impl Store {
         V: FnOnce(Hit<'_>) -> R,
     {
         let shown = match (seen, visit) {
-            (Seen::Visited(result), _) => return Lookup::Hit(result),
+            (Seen::Visited(result, _), _) => return Lookup::Hit(result),
             (Seen::Missed(miss), _) => return Lookup::Miss(miss),
             (Seen::Compressed(meta, value), Some(visit)) => {
-                let cas = meta.cas;
+                let cas = meta.head.cas;
                 let lend = |raw| self.outside.lend(raw);
                 let shown = value.show(lend, |value| visit(meta.hit(value)));
                 if shown.is_none() {
@@ -115,7 +179,9 @@ impl Store {
     fn bury_damaged(&self, key: &[u8], cas: u64, now: Time) {
         self.decompress_failures.fetch_add(1, Ordering::Relaxed);
         if let Some((place, mut turn)) = self.turn_for(key, now)
-            && turn.live_cas(place, key) == Some(cas)
+            && turn
+                .live_head(place, key)
+                .is_some_and(|head| head.cas == cas)
         {
             turn.remove(place, key);
         }
@@ -168,8 +234,8 @@ mod tests {
         let mut bytes = Vec::new();
         {
             let log = shard.log();
-            let record = log.find(word.location()).unwrap().record;
-            assert!(record.compressed.is_some());
+            let record = log.find(word.location()).unwrap().item().record;
+            assert!(record.head.compressed.is_some());
             bytes.resize(record.len(), 0);
             record.write(&mut bytes);
         }

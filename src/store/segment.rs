@@ -1,6 +1,6 @@
 //! What is known about a segment without looking at its records, and which records go to the same one.
 
-use crate::record::Record;
+use crate::record::Head;
 use crate::time::{Expiry, Time};
 
 /// Classes of lifetimes.
@@ -69,14 +69,10 @@ impl Default for Span {
 }
 
 impl Span {
-    pub(crate) fn add(&mut self, record: &Record<'_>) {
-        self.first_cas = self.first_cas.min(record.cas);
-        self.last_cas = self.last_cas.max(record.cas);
-        self.add_expiry(record.expiry);
-    }
-
-    pub(crate) fn add_expiry(&mut self, expiry: Expiry) {
-        let death = match expiry {
+    pub(crate) fn add(&mut self, head: &Head) {
+        self.first_cas = self.first_cas.min(head.cas);
+        self.last_cas = self.last_cas.max(head.cas);
+        let death = match head.expiry {
             Expiry::Never => u64::MAX,
             Expiry::At(at) => at.as_millis(),
         };
@@ -122,18 +118,14 @@ mod tests {
 
     #[test]
     fn a_span_knows_when_the_first_and_the_last_record_die() {
-        let record = |cas, expiry| Record {
+        let head = |cas, expiry| Head {
             cas,
             expiry,
-            has_expiry: true,
-            client_flags: 0,
-            compressed: None,
-            key: b"k",
-            value: b"v",
+            ..Head::default()
         };
         let mut span = Span::default();
-        span.add(&record(7, at(100)));
-        span.add(&record(9, at(300)));
+        span.add(&head(7, at(100)));
+        span.add(&head(9, at(300)));
         let of = |mark, millis| {
             let now = Time::from_millis(millis);
             (span.has_dead(mark, now), span.is_dead(mark, now))
@@ -143,7 +135,7 @@ mod tests {
         assert_eq!(of(8, 299), (true, false));
         assert_eq!(of(9, 0), (true, true));
         assert_eq!(of(0, 300), (true, true));
-        span.add_expiry(Expiry::Never);
+        span.add(&head(9, Expiry::Never));
         assert!(!span.is_dead(0, Time::from_millis(u64::MAX - 1)));
     }
 }

@@ -81,8 +81,8 @@ impl Turn<'_> {
             let location = self.shard.log().location(number, offset);
             offset += record.len();
             swept.looked_at += 1;
-            if death(mark, &record, self.now).is_none() {
-                span.add(&record);
+            if death(mark, &record.head, self.now).is_none() {
+                span.add(&record.head);
                 continue;
             }
             let place = self.index.place(record.key);

@@ -18,6 +18,11 @@ impl Time {
         self.0
     }
 
+    /// Whole seconds since the start of the process; they last for 136 years.
+    pub(crate) fn as_seconds(self) -> u32 {
+        u32::try_from(self.0 / 1000).unwrap_or(u32::MAX)
+    }
+
     /// The moment `duration` later, in whole milliseconds; the last one there is instead of an overflow.
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -26,10 +31,11 @@ impl Time {
 }
 
 /// When an item stops being served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Expiry {
     /// It lives until it is deleted, flushed or evicted.
+    #[default]
     Never,
     /// It is dead from this moment on, this moment included.
     At(Time),

@@ -3,14 +3,13 @@
 use bytes::Bytes;
 
 use crate::budget::large_charge;
-use crate::compress::{Attempt, Compressed};
 use crate::expire::death;
 use crate::index::{Index, Place, Word};
 use crate::item::NewValue;
 use crate::log::{Found, Large, Location};
 use crate::outcome::{Lookup, Miss};
 use crate::outside::Outside;
-use crate::record::Record;
+use crate::record::{Head, Record};
 use crate::segment::{Chain, Span};
 use crate::shard::{Shard, Writer};
 use crate::sync::MutexGuard;
@@ -31,51 +30,26 @@ pub(crate) struct Turn<'a> {
     pub(crate) writer: MutexGuard<'a, Writer>,
 }
 
-/// What an item keeps when its value changes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    pub(crate) client_flags: u32,
-    pub(crate) expiry: Expiry,
-    /// Leave room for an expiry even if there is none.
-    pub(crate) has_expiry: bool,
-}
-
-impl Kept {
-    pub(crate) const fn of(record: &Record<'_>) -> Self {
-        Self {
-            client_flags: record.client_flags,
-            expiry: record.expiry,
-            has_expiry: record.has_expiry,
-        }
-    }
-}
-
-/// An item that shall be stored, with a new cas unique unless it keeps one.
+/// An item that shall be stored.
 #[derive(Debug)]
 pub(crate) struct Put<'a> {
     pub(crate) key: &'a [u8],
-    pub(crate) kept: Kept,
+    /// With a new cas unique, unless it keeps the one that it has.
+    pub(crate) head: Head,
+    pub(crate) keeps_cas: bool,
     /// As it shall be stored: compressed or not.
     pub(crate) value: NewValue<'a>,
-    pub(crate) compressed: Option<Compressed>,
     pub(crate) fetched: bool,
-    pub(crate) cas: Option<u64>,
 }
 
 impl<'a> Put<'a> {
-    pub(crate) const fn new(
-        key: &'a [u8],
-        kept: Kept,
-        value: NewValue<'a>,
-        attempt: Attempt,
-    ) -> Self {
+    pub(crate) const fn new(key: &'a [u8], head: Head, value: NewValue<'a>) -> Self {
         Self {
             key,
-            kept,
+            head,
+            keeps_cas: false,
             value,
-            compressed: attempt.compressed(),
             fetched: false,
-            cas: None,
         }
     }
 }
@@ -108,8 +82,8 @@ impl Turn<'_> {
     ) -> Option<R> {
         let log = self.shard.log();
         let pick = |location| log.find_key(location, key);
-        let (word, found) = self.index.find(place, pick)?;
-        Some(visit(word, found))
+        let (word, spot) = self.index.find(place, pick)?;
+        Some(visit(word, spot.item()))
     }
 
     /// Shows the live item with the key to `visit`.
@@ -121,7 +95,7 @@ impl Turn<'_> {
     ) -> Lookup<R> {
         let mark = self.shard.mark();
         let looked = self.find(place, key, |word, found| {
-            match death(mark, &found.record, self.now) {
+            match death(mark, &found.record.head, self.now) {
                 Some(miss) => Lookup::Miss(miss),
                 None => Lookup::Hit(visit(word, found)),
             }
@@ -129,10 +103,10 @@ impl Turn<'_> {
         looked.unwrap_or(Lookup::Miss(Miss::Absent))
     }
 
-    /// The cas unique of the live item.
-    pub(crate) fn live_cas(&self, place: Place, key: &[u8]) -> Option<u64> {
-        match self.look(place, key, |_, found| found.record.cas) {
-            Lookup::Hit(cas) => Some(cas),
+    /// What is known of the live item.
+    pub(crate) fn live_head(&self, place: Place, key: &[u8]) -> Option<Head> {
+        match self.look(place, key, |_, found| found.record.head) {
+            Lookup::Hit(head) => Some(head),
             Lookup::Miss(_) => None,
         }
     }
@@ -140,7 +114,7 @@ impl Turn<'_> {
     fn old(&self, place: Place, key: &[u8]) -> Option<Old> {
         let mark = self.shard.mark();
         self.find(place, key, |word, found| Old {
-            is_dead: death(mark, &found.record, self.now).is_some(),
+            is_dead: death(mark, &found.record.head, self.now).is_some(),
             ..Old::alive(word, &found)
         })
     }
@@ -164,25 +138,29 @@ impl Turn<'_> {
         value_len >= self.writer.large_len_min()
     }
 
-    /// Stores the item and returns its cas unique; `None` if there is no room.
+    /// Stores the item and returns the cas unique that clients see; `None` if there is no room.
     pub(crate) fn put(&mut self, place: Place, put: Put<'_>) -> Option<u64> {
         let old = self.old(place, put.key);
         self.put_over(place, old, put)
     }
 
     /// The same, for who knows the item that the key has.
-    pub(crate) fn put_over(&mut self, place: Place, old: Option<Old>, put: Put<'_>) -> Option<u64> {
-        let cas = put.cas.unwrap_or_else(|| self.writer.next_cas());
+    pub(crate) fn put_over(
+        &mut self,
+        place: Place,
+        old: Option<Old>,
+        mut put: Put<'_>,
+    ) -> Option<u64> {
+        if !put.keeps_cas {
+            put.head.cas = self.writer.next_cas();
+        }
+        let unique = put.head.unique();
         let value = put.value.as_slice();
         if self.is_large(value.len()) {
-            return self.put_large(place, put, old, cas);
+            return self.put_large(place, put, old).map(|()| unique);
         }
         let record = Record {
-            cas,
-            expiry: put.kept.expiry,
-            has_expiry: put.kept.has_expiry,
-            client_flags: put.kept.client_flags,
-            compressed: put.compressed,
+            head: put.head,
             key: put.key,
             value,
         };
@@ -190,18 +168,18 @@ impl Turn<'_> {
             && old.record_len == record.len()
         {
             self.overwrite(place, old, &record, put.fetched);
-            return Some(cas);
+            return Some(unique);
         }
         let is_main = self.queue_for(place, old)?;
-        let chain = Chain::new(is_main, record.expiry, self.now);
+        let chain = Chain::new(is_main, record.head.expiry, self.now);
         let location = self.reserve(chain, record.len())?;
         self.shard.log_mut().write(location, &record);
-        self.note(location, |span| span.add(&record));
+        self.note(location, |span| span.add(&record.head));
         let word = Word::new(place, location)
             .main(is_main)
             .fetched(put.fetched);
         self.publish(place, put.key, word);
-        Some(cas)
+        Some(unique)
     }
 
     /// Writes a record over the one that has its key and its length.
@@ -212,20 +190,17 @@ impl Turn<'_> {
             self.index
                 .update(place, location, |word| word.fetched(fetched));
         }
-        self.note(location, |span| span.add(record));
+        self.note(location, |span| span.add(&record.head));
         self.count_dead(old.word, old.is_dead);
     }
 
-    fn put_large(&mut self, place: Place, put: Put<'_>, old: Option<Old>, cas: u64) -> Option<u64> {
+    fn put_large(&mut self, place: Place, put: Put<'_>, old: Option<Old>) -> Option<()> {
         let charge = large_charge(put.key.len(), put.value.len());
         let is_main = self.queue_for(place, old)?;
         self.reserve_large(charge)?;
         let slot = self.add_slot(place, is_main, charge);
         let large = Large {
-            cas,
-            expiry: put.kept.expiry,
-            client_flags: put.kept.client_flags,
-            compressed: put.compressed,
+            head: put.head,
             key: put.key.into(),
             value: match put.value {
                 NewValue::Owned(value) => value,
@@ -237,7 +212,7 @@ impl Turn<'_> {
             .main(is_main)
             .fetched(put.fetched);
         self.publish(place, put.key, word);
-        Some(cas)
+        Some(())
     }
 
     /// The queue of a new item: main if it was evicted not long ago. One that is rewritten stays where
@@ -280,51 +255,62 @@ impl Turn<'_> {
 
     /// Gives the live item another expiry; returns why not if there is none.
     pub(crate) fn touch(&mut self, place: Place, key: &[u8], expiry: Expiry) -> Option<Miss> {
+        let used_seconds = self.now.as_seconds();
+        let touched = self.amend(place, key, |head| {
+            head.expiry = expiry;
+            head.used_seconds = used_seconds;
+        });
+        match touched {
+            // Without room it keeps the expiry that it has.
+            Lookup::Hit(_) => None,
+            Lookup::Miss(miss) => Some(miss),
+        }
+    }
+
+    /// Changes the head of the live item, in place if it stays as long as it was. Returns it as it was, and as it is:
+    /// the same if there is no room for a longer one.
+    pub(crate) fn amend(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        change: impl FnOnce(&mut Head),
+    ) -> Lookup<(Head, Head)> {
         let looked = self.look(place, key, |word, Found { record, .. }| {
-            let is_in_place = record.has_expiry || expiry == Expiry::Never;
+            let old = record.head;
+            let mut new = old;
+            change(&mut new);
+            new.has_expiry |= new.expiry != Expiry::Never;
+            let is_in_place = word.location().slot().is_some() || new.len() == old.len();
             // As it is stored, compressed or not.
             let value = (!is_in_place).then(|| record.value.to_vec());
-            (
-                word,
-                Kept::of(&record),
-                record.cas,
-                record.compressed,
-                value,
-            )
+            (word, old, new, value)
         });
-        let (word, kept, cas, compressed, value) = match looked {
+        let (word, old, new, value) = match looked {
             Lookup::Hit(seen) => seen,
-            Lookup::Miss(miss) => return Some(miss),
+            Lookup::Miss(miss) => return Lookup::Miss(miss),
         };
-        if let Some(value) = value {
-            let put = Put {
-                key,
-                kept: Kept {
-                    expiry,
-                    has_expiry: true,
-                    ..kept
-                },
-                value: NewValue::Copied(&value),
-                compressed,
-                fetched: true,
-                cas: Some(cas),
-            };
-            // Without room it keeps the expiry that it has.
-            let _ = self.put(place, put);
-        } else if kept.has_expiry {
-            self.shard
-                .log_mut()
-                .overwrite_expiry(word.location(), expiry);
-            self.note(word.location(), |span| span.add_expiry(expiry));
+        let Some(value) = value else {
+            let location = word.location();
+            self.shard.log_mut().overwrite_head(location, &new);
+            self.note(location, |span| span.add(&new));
+            return Lookup::Hit((old, new));
+        };
+        let put = Put {
+            keeps_cas: true,
+            fetched: word.is_fetched(),
+            ..Put::new(key, new, NewValue::Copied(&value))
+        };
+        match self.put(place, put) {
+            Some(_) => Lookup::Hit((old, new)),
+            None => Lookup::Hit((old, old)),
         }
-        None
     }
 
     /// Tells eviction that somebody uses the item.
     pub(crate) fn mark_used(&self, place: Place, key: &[u8]) {
         let log = self.shard.log();
         let pick = |location| log.find_key(location, key);
-        self.index.use_item(place, pick, |_| ((), true));
+        self.index.use_item(place, pick, |_, _| ((), true));
     }
 
     /// Notes a change of a segment's records.

@@ -2,32 +2,29 @@
 
 use crate::Store;
 use crate::compress::{Attempt, compressing};
+use crate::conditional::Write;
 use crate::expire::death;
 use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
-use crate::record::Record;
-use crate::time::{Expiry, Time};
-use crate::turn::{Kept, Old, Put, Turn};
+use crate::record::{HAS_ENCODED_KEY, Head, Record};
+use crate::time::Time;
+use crate::turn::{Old, Put, Turn};
 
 impl Store {
-    /// Stores the item unless there is a refusal.
-    pub(crate) fn store_unless(
+    /// Stores the item with the head that `decide` makes of the one given to it, or answers what it says instead.
+    pub(crate) fn store_if(
         &self,
         key: &[u8],
         new: NewItem<'_>,
         now: Time,
-        refusal: impl FnOnce(&Turn<'_>, Place) -> Option<StoreOutcome>,
+        decide: impl FnOnce(&Turn<'_>, Place, Head) -> Result<Head, StoreOutcome>,
     ) -> StoreOutcome {
         if !self.fits(key.len(), new.client_flags, new.value.len()) {
             return StoreOutcome::TooLarge;
         }
-        let kept = Kept {
-            client_flags: new.client_flags,
-            expiry: new.expiry,
-            has_expiry: new.expiry != Expiry::Never,
-        };
+        let head = Head::new(new.client_flags, new.expiry, now);
         compressing(new.value, self.compress_len_min, |value, attempt| {
             let Some((place, mut turn)) = self.turn_for(key, now) else {
                 return StoreOutcome::NoMemory;
@@ -35,46 +32,58 @@ impl Store {
             if !turn.has_room_for(key.len(), value.len()) {
                 return StoreOutcome::NoMemory;
             }
-            if let Some(outcome) = refusal(&turn, place) {
-                return outcome;
+            match decide(&turn, place, head) {
+                Ok(head) => turn.store(place, Put::new(key, head, value), attempt),
+                Err(outcome) => outcome,
             }
-            let put = Put::new(key, kept, value, attempt);
-            turn.store(place, put, attempt)
         })
     }
 
-    /// Stores the live item again with a value that is `added_len` bytes longer.
+    /// Stores the live item again with a value that is longer by that of `new`; returns also the length of what it
+    /// stored, or would have.
     pub(crate) fn extend(
         &self,
         key: &[u8],
-        added_len: usize,
+        new: &NewItem<'_>,
+        write: &Write,
         now: Time,
-        join: impl FnOnce(&[u8]) -> Vec<u8>,
-    ) -> StoreOutcome {
+    ) -> (StoreOutcome, usize) {
+        let added = new.value.as_slice();
         let Some((place, mut turn)) = self.turn_for(key, now) else {
-            return StoreOutcome::NotStored;
+            return (StoreOutcome::NotStored, added.len());
         };
         let extended = turn.look(place, key, |_, found| {
+            let head = found.record.head;
+            if write.compare.is_some_and(|unique| unique != head.unique()) {
+                return Err(StoreOutcome::Exists);
+            }
             let old = found.raw_value().ok_or(StoreOutcome::NotStored)?;
-            let value_len = old.len().saturating_add(added_len);
-            if !self.fits(key.len(), found.record.client_flags, value_len) {
+            let value_len = old.len().saturating_add(added.len());
+            if !self.fits(key.len(), head.client_flags, value_len) {
                 return Err(StoreOutcome::TooLarge);
             }
-            Ok((Kept::of(&found.record), join(&old)))
+            Ok((head.renewed(now), write.joined(&old, added)))
         });
-        let (kept, value) = match extended {
-            Lookup::Miss(_) => return StoreOutcome::NotStored,
-            Lookup::Hit(Err(outcome)) => return outcome,
-            Lookup::Hit(Ok(extended)) => extended,
+        let (mut head, value) = match (extended, write.create) {
+            (Lookup::Miss(_), Some(expiry)) => {
+                let mut head = Head::new(new.client_flags, expiry, now);
+                head.mark(HAS_ENCODED_KEY, write.encoded_key);
+                (head, added.to_vec())
+            }
+            (Lookup::Miss(_), None) => return (StoreOutcome::NotStored, added.len()),
+            (Lookup::Hit(Err(outcome)), _) => return (outcome, added.len()),
+            (Lookup::Hit(Ok(extended)), _) => extended,
         };
+        head.given_cas = write.cas;
+        let value_len = value.len();
         let value = NewValue::Owned(value.into());
-        compressing(value, self.compress_len_min, |value, attempt| {
+        let outcome = compressing(value, self.compress_len_min, |value, attempt| {
             if !turn.has_room_for(key.len(), value.len()) {
                 return StoreOutcome::NoMemory;
             }
-            let put = Put::new(key, kept, value, attempt);
-            turn.store(place, put, attempt)
-        })
+            turn.store(place, Put::new(key, head, value), attempt)
+        });
+        (outcome, value_len)
     }
 
     /// Stores the live item again with another number.
@@ -84,9 +93,20 @@ impl Store {
         now: Time,
         change: impl Fn(u64) -> u64,
     ) -> Arithmetic {
-        let Some((place, mut turn)) = self.turn_for(key, now) else {
-            return Arithmetic::NotFound;
-        };
+        match self.turn_for(key, now) {
+            Some((place, mut turn)) => self.change_number(&mut turn, place, key, change),
+            None => Arithmetic::NotFound,
+        }
+    }
+
+    /// The same in a turn.
+    pub(crate) fn change_number(
+        &self,
+        turn: &mut Turn<'_>,
+        place: Place,
+        key: &[u8],
+        change: impl Fn(u64) -> u64,
+    ) -> Arithmetic {
         if let Some((value, cas)) = turn.rewrite_number(place, key, &change) {
             return Arithmetic::Number { value, cas };
         }
@@ -96,28 +116,27 @@ impl Store {
             let number = change(number);
             let value = number::format(number, old.len());
             let value_len = value.as_slice().len();
-            if !self.fits(key.len(), found.record.client_flags, value_len)
+            if !self.fits(key.len(), found.record.head.client_flags, value_len)
                 || !turn.has_room_for(key.len(), value_len)
             {
                 return Err(Arithmetic::NoMemory);
             }
-            let kept = Kept::of(&found.record);
             Ok((
                 number,
                 value,
-                kept,
+                found.record.head.renewed(turn.now),
                 word.is_fetched(),
                 Old::alive(word, &found),
             ))
         });
-        let (number, value, kept, fetched, old) = match changed {
+        let (number, value, head, fetched, old) = match changed {
             Lookup::Miss(_) => return Arithmetic::NotFound,
             Lookup::Hit(Err(outcome)) => return outcome,
             Lookup::Hit(Ok(changed)) => changed,
         };
         let put = Put {
             fetched,
-            ..Put::new(key, kept, NewValue::Copied(value.as_slice()), Attempt::Off)
+            ..Put::new(key, head, NewValue::Copied(value.as_slice()))
         };
         match turn.put_over(place, Some(old), put) {
             Some(cas) => Arithmetic::Number { value: number, cas },
@@ -137,12 +156,17 @@ impl Turn<'_> {
     ) -> Option<(u64, u64)> {
         let shard = self.shard;
         let mut log = shard.log_mut();
-        let (word, found) = self
+        let (word, spot) = self
             .index
             .find(place, |location| log.find_key(location, key))?;
+        let found = spot.item();
         let old = found.record;
-        let is_alive = death(shard.mark(), &old, self.now).is_none();
-        if !is_alive || found.shared.is_some() || old.compressed.is_some() {
+        let is_alive = death(shard.mark(), &old.head, self.now).is_none();
+        if !is_alive
+            || found.shared.is_some()
+            || old.head.compressed.is_some()
+            || old.head.given_cas.is_some()
+        {
             return None;
         }
         let number = change(number::parse(old.value)?);
@@ -152,20 +176,20 @@ impl Turn<'_> {
         }
         let cas = self.writer.next_cas();
         let new = Record {
-            cas,
+            head: Head { cas, ..old.head },
             key,
             value: value.as_slice(),
-            ..old
         };
         let location = word.location();
         log.write(location, &new);
         drop(log);
-        self.note(location, |span| span.add(&new));
+        self.note(location, |span| span.add(&new.head));
         Some((number, cas))
     }
 
     /// Stores the item and counts it.
-    fn store(&mut self, place: Place, put: Put<'_>, attempt: Attempt) -> StoreOutcome {
+    fn store(&mut self, place: Place, mut put: Put<'_>, attempt: Attempt) -> StoreOutcome {
+        put.head.compressed = attempt.compressed();
         let stored_len = put.value.len();
         match self.put(place, put) {
             Some(cas) => {
