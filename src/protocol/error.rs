@@ -71,6 +71,36 @@ impl ErrorReply<'static> {
     /// `ma` has no such mode.
     pub const META_INVALID_ARITHMETIC_MODE: Self =
         Self(b"CLIENT_ERROR invalid mode for ma M token");
+    /// `stats detail` without on, off or dump.
+    pub const STATS_DETAIL_USAGE: Self = Self(b"CLIENT_ERROR usage: stats detail on|off|dump");
+    /// `stats cachedump` without its arguments.
+    pub const BAD_LINE: Self = Self(b"CLIENT_ERROR bad command line");
+    /// No class has this number.
+    pub const ILLEGAL_CLASS: Self = Self(b"CLIENT_ERROR Illegal slab id");
+    /// The same, of `lru_crawler`.
+    pub const INVALID_CLASS: Self = Self(b"BADCLASS invalid class id");
+    /// The same, of `slabs reassign`.
+    pub const INVALID_CLASSES: Self = Self(b"BADCLASS invalid src or dst class id");
+    /// `slabs reassign` from a class to itself.
+    pub const SAME_CLASS: Self = Self(b"SAME src and dst class are identical");
+    /// `slabs reassign` where nothing can be moved.
+    pub const NO_SPARE_PAGES: Self = Self(b"NOSPARE source class has no spare pages");
+    /// `lru_crawler disable` came before.
+    pub const CRAWLER_DISABLED: Self = Self(b"CLIENT_ERROR lru crawler disabled");
+    /// `lru_crawler sleep` with more than 1,000,000.
+    pub const CRAWLER_SLEEP_TOO_LONG: Self = Self(b"CLIENT_ERROR sleep must be one second or less");
+    /// `lru_crawler metadump` behind other requests.
+    pub const METADUMP_IN_PIPELINE: Self =
+        Self(b"ERROR cannot pipeline other commands before metadump");
+    /// `lru_crawler mgdump` behind other requests.
+    pub const MGDUMP_IN_PIPELINE: Self =
+        Self(b"ERROR cannot pipeline other commands before mgdump");
+    /// `lru tune` with more than 80 percent.
+    pub const LRU_PERCENTS: Self = Self(b"ERROR hot and warm pcts must not exceed 80");
+    /// `lru tune` with factors that are not positive.
+    pub const LRU_FACTORS: Self = Self(b"ERROR hot/warm age factors must be greater than 0");
+    /// `refresh_certs` without TLS.
+    pub const NO_TLS: Self = Self(b"Error TLS not enabled");
     /// The server has as many connections as it may; it closes this one.
     pub const TOO_MANY_CONNECTIONS: Self = Self(b"ERROR Too many open connections");
 }

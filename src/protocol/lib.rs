@@ -49,9 +49,10 @@ pub use meta::{Meta, MetaStorage};
 pub use meta_flags::{MetaFlags, MetaMode};
 pub use meta_reply::{MetaFacts, MetaMarks, MetaReply, MetaStatus};
 pub use request::{
-    Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve, Storage,
-    StorageMode, Touch, Verbosity,
+    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve,
+    Storage, StorageMode, Touch, Verbosity,
 };
 pub use response::{Response, ValueHeader};
+pub use scan::{Tokens as Words, parse_u32};
 pub use text::{Decoded, Refusal, RequestDecoder, keys_ahead};
 pub use text_reply::{DecodedReply, ReplyDecoder};

@@ -24,6 +24,8 @@ pub enum Request<'a> {
     MemoryLimit(MemoryLimit),
     /// `stats`, with what follows it: empty, `reset`, ...
     Stats(&'a [u8]),
+    /// A command about the daemon, with what follows it.
+    Admin(AdminCommand, &'a [u8]),
     /// `version`.
     Version,
     /// `shutdown`.
@@ -58,6 +60,7 @@ impl Request<'_> {
             Self::MemoryLimit(request) => request.noreply,
             Self::Retrieve(_)
             | Self::Stats(_)
+            | Self::Admin(..)
             | Self::Version
             | Self::Shutdown
             | Self::MetaGet(_)
@@ -67,6 +70,35 @@ impl Request<'_> {
             | Self::MetaDebug(_)
             | Self::MetaNoop
             | Self::Quit => false,
+        }
+    }
+}
+
+/// Commands that operators type; their arguments are words (see [`Words`](crate::Words)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdminCommand {
+    /// `lru`.
+    Lru,
+    /// `lru_crawler`.
+    LruCrawler,
+    /// `refresh_certs`.
+    RefreshCerts,
+    /// `slabs`.
+    Slabs,
+    /// `watch`.
+    Watch,
+}
+
+impl AdminCommand {
+    /// The command as it is typed.
+    pub const fn word(self) -> &'static [u8] {
+        match self {
+            Self::Lru => b"lru",
+            Self::LruCrawler => b"lru_crawler",
+            Self::RefreshCerts => b"refresh_certs",
+            Self::Slabs => b"slabs",
+            Self::Watch => b"watch",
         }
     }
 }

@@ -1,18 +1,19 @@
 //! All byte loops of the protocol: the end of a line, tokens, integers.
 
-/// Splits a line at runs of spaces; tokens are never empty.
+/// Splits a line at runs of spaces; words are never empty.
 #[derive(Clone, Debug)]
-pub(crate) struct Tokens<'a> {
+pub struct Tokens<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Tokens<'a> {
-    pub(crate) const fn new(line: &'a [u8]) -> Self {
+    /// The words of `line`.
+    pub const fn new(line: &'a [u8]) -> Self {
         Self { rest: line }
     }
 
     /// What has not been split yet.
-    pub(crate) const fn rest(&self) -> &'a [u8] {
+    pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 }
@@ -108,12 +109,13 @@ pub(crate) fn parse_u64(token: &[u8]) -> Option<u64> {
     i64::try_from(wrapped).is_ok().then_some(wrapped)
 }
 
-/// The same, cut to 32 bits, as memcached does.
+/// Reads a number as C's `strtoull` does, up to the end or a blank, and cuts it to 32 bits, as memcached does; `None`
+/// where memcached refuses.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "memcached assigns an unsigned long to a u32"
 )]
-pub(crate) fn parse_u32(token: &[u8]) -> Option<u32> {
+pub fn parse_u32(token: &[u8]) -> Option<u32> {
     parse_u64(token).map(|number| number as u32)
 }
 

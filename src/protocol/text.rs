@@ -5,8 +5,8 @@ use crate::limits::{
     TOKENS_MAX, VALUE_LEN_MAX,
 };
 use crate::request::{
-    Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve, Storage,
-    StorageMode, Touch, Verbosity,
+    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve,
+    Storage, StorageMode, Touch, Verbosity,
 };
 use crate::scan::{self, Tokens};
 use crate::{ErrorReply, Exptime, Key, Keys, meta};
@@ -181,6 +181,14 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"prepend" => storage(StorageMode::Prepend, rest),
         b"stats" => Ok(Request::Stats(rest.trim_ascii())),
         b"version" => Ok(Request::Version),
+        b"lru" => Ok(Request::Admin(AdminCommand::Lru, rest.trim_ascii())),
+        b"lru_crawler" => Ok(Request::Admin(AdminCommand::LruCrawler, rest.trim_ascii())),
+        b"refresh_certs" => Ok(Request::Admin(
+            AdminCommand::RefreshCerts,
+            rest.trim_ascii(),
+        )),
+        b"slabs" => Ok(Request::Admin(AdminCommand::Slabs, rest.trim_ascii())),
+        b"watch" => Ok(Request::Admin(AdminCommand::Watch, rest.trim_ascii())),
         b"flush_all" => flush_all(rest),
         b"verbosity" => verbosity(rest),
         b"cache_memlimit" => Ok(memory_limit(rest)),
@@ -382,6 +390,11 @@ impl Request<'_> {
             }
             Self::Stats(arguments) => {
                 out.put_slice(b"stats ");
+                out.put_slice(arguments);
+            }
+            Self::Admin(command, arguments) => {
+                out.put_slice(command.word());
+                out.put_u8(b' ');
                 out.put_slice(arguments);
             }
             Self::Version => out.put_slice(b"version"),

@@ -38,6 +38,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where to listen.
     pub listen: Listen,
+    /// The addresses as they were given.
+    pub interfaces: Option<String>,
     /// Connections that may wait to be accepted.
     pub backlog: i32,
     /// Bytes of items.
@@ -126,6 +128,7 @@ impl Config {
                 expiry: !flags.no_expiry,
             },
             listen: listen(flags)?,
+            interfaces: (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
             backlog: flags.listen_backlog,
             memory_limit_bytes,
             item_len_max: item_len_max(&flags.max_item_size, memory_limit_bytes)?,

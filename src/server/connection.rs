@@ -2,6 +2,7 @@
 
 use crate::body::{self, Arrived, Received};
 use crate::counters::Count;
+use crate::dump::Dump;
 use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
@@ -9,7 +10,8 @@ use crate::stats_text;
 use crate::storing::Storing;
 use crate::worker::Worker;
 use nuthatch_protocol::{
-    Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response, Retrieve, keys_ahead,
+    AdminCommand, Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response,
+    Retrieve, keys_ahead,
 };
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::io;
@@ -22,6 +24,9 @@ pub const VERSION: &str = concat!("1.6.45-nuthatch-", env!("CARGO_PKG_VERSION"))
 
 /// Keys looked up before other connections have their turn.
 const TURN_KEYS_MAX: u32 = 4096;
+
+/// Items that a step of a list may show.
+const KEYS_PER_LIST_STEP: u32 = 1024;
 
 /// Bytes sent before other connections have their turn.
 const TURN_OUTPUT_LEN_MAX: usize = 256 * 1024;
@@ -77,6 +82,8 @@ enum Pause<'a> {
     Refused(Refused),
     /// The next one asks for several items; its line has so many bytes.
     Retrieve(Retrieve<'a>, usize),
+    /// The next one asks for a list of all items; its line has so many bytes.
+    List(Dump, usize),
     /// The next one has a large value, of which this has arrived.
     Large(Storing<'a>, &'a [u8]),
 }
@@ -147,6 +154,10 @@ where
                 }
                 Pause::Retrieve(request, line_len) => {
                     self.retrieve(&mut turn, &request).await?;
+                    answered.saturating_add(line_len)
+                }
+                Pause::List(dump, line_len) => {
+                    self.list(&mut turn, dump).await?;
                     answered.saturating_add(line_len)
                 }
                 Pause::Large(request, begun) => {
@@ -228,6 +239,20 @@ where
                 turn.keys_left = turn.keys_left.saturating_sub(1);
                 Response::End
             }
+            Request::Admin(command, arguments) => {
+                let pause = |dump| Pause::List(dump, line_len);
+                self.tune(*command, arguments).map_err(pause)?
+            }
+            Request::Stats(arguments) => {
+                let pause = |dump| Pause::List(dump, line_len);
+                stats_text::answer(
+                    self.worker.shared(),
+                    arguments,
+                    turn.context.now,
+                    &mut self.output,
+                )
+                .map_err(pause)?
+            }
             Request::Store(request) => {
                 return self.store(turn, Storing::Classic(*request), line_len, unread);
             }
@@ -271,7 +296,6 @@ where
                 Response::Ok
             }
             Request::MemoryLimit(request) => set_memory_limit(&turn.context, *request),
-            Request::Stats(arguments) => self.stats(turn, arguments),
             Request::Version => Response::Version(VERSION.as_bytes()),
             Request::Shutdown => Response::Error(ErrorReply::SHUTDOWN_DISABLED),
             // Also a request of a later version of the protocol.
@@ -357,23 +381,41 @@ where
         Ok(())
     }
 
-    fn stats(&mut self, turn: &Turn<'_>, arguments: &[u8]) -> Response<'static> {
+    /// `lru_crawler` and its like; a dump is left to [`Self::list`].
+    fn tune(&mut self, command: AdminCommand, arguments: &[u8]) -> Result<Response<'static>, Dump> {
         let shared = self.worker.shared();
-        match arguments.split(|byte| *byte == b' ').next() {
-            None | Some(b"") => {
-                stats_text::write_general(shared, turn.context.now, &mut self.output);
-                Response::End
+        Ok(match command {
+            AdminCommand::Lru => shared.lock_tuning().lru(arguments),
+            AdminCommand::Slabs => shared.lock_tuning().slabs(arguments),
+            AdminCommand::RefreshCerts => Response::Error(ErrorReply::NO_TLS),
+            AdminCommand::LruCrawler => {
+                let has_waiting = self.output.len() > 0;
+                match Dump::of_crawler(arguments, shared.tuning().crawler, has_waiting) {
+                    Some(Ok(dump)) => return Err(dump),
+                    Some(Err(refusal)) => Response::Error(refusal),
+                    None => shared.lock_tuning().lru_crawler(arguments),
+                }
             }
-            Some(b"compression") => {
-                stats_text::write_compression(shared, &mut self.output);
-                Response::End
-            }
-            Some(b"reset") => {
-                shared.reset_counters();
-                Response::Reset
-            }
-            Some(_) => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+            // Also a command of a later version of the protocol.
+            _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+        })
+    }
+
+    /// Sends a list of all items.
+    async fn list(&mut self, turn: &mut Turn<'w>, mut dump: Dump) -> io::Result<()> {
+        self.output.put_text(dump.begin(), self.worker.buffers());
+        let mut text = Vec::new();
+        let mut more = true;
+        while more {
+            text.clear();
+            more = dump.step(self.worker.shared(), turn.context.now, &mut text);
+            self.output.put_text(&text, self.worker.buffers());
+            turn.keys_left = turn.keys_left.saturating_sub(KEYS_PER_LIST_STEP);
+            self.give_way(turn).await?;
         }
+        self.output.put_text(dump.end(), self.worker.buffers());
+        turn.requests_left = turn.requests_left.saturating_sub(1);
+        Ok(())
     }
 
     fn reply(&mut self, response: Response<'_>, noreply: bool) {

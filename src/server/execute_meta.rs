@@ -3,6 +3,8 @@
 use crate::counters::Count;
 use crate::execute::Context;
 use crate::output::Output;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{
     ArithmeticOp, ErrorReply, Exptime, Meta, MetaFacts, MetaFlags, MetaMarks, MetaMode, MetaReply,
@@ -246,7 +248,12 @@ impl Context<'_> {
                 if hit.fetched { "yes" } else { "no" },
                 item_len(key.len(), hit.client_flags, hit.value.as_slice().len()),
             );
-            [request.key.as_bytes(), b" ", facts.as_bytes()].concat()
+            let key = if hit.marks.encoded_key {
+                STANDARD.encode(key).into_bytes()
+            } else {
+                key.to_vec()
+            };
+            [key.as_slice(), b" ", facts.as_bytes()].concat()
         });
         match looked {
             Lookup::Hit(facts) => out.put(&Response::MetaDebug(&facts)),

@@ -57,6 +57,12 @@ impl Output {
         response.encode(&mut self.copied);
     }
 
+    /// Appends lines as they are, however long.
+    pub(crate) fn put_text(&mut self, text: &[u8], pool: &BufferPool) {
+        self.make_room(pool);
+        self.copied.put_slice(text);
+    }
+
     pub(crate) fn put_hit(&mut self, header: ValueHeader<'_>, value: ValueRef<'_>) {
         self.put(&Response::Value(header));
         self.put_value(value);

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::counters::{Counters, Totals};
 use crate::telemetry::LogLevel;
+use crate::tuning::Tuning;
 use nuthatch_store::{Config as StoreConfig, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Shared {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
+    pub(crate) config: Config,
+    tuning: Mutex<Tuning>,
     pub(crate) clock: Clock,
     pub(crate) log_level: LogLevel,
     /// Sockets that listen.
@@ -38,6 +41,8 @@ impl Shared {
         Arc::new(Self {
             store,
             settings: config.settings.clone(),
+            config: config.clone(),
+            tuning: Mutex::default(),
             clock,
             log_level,
             listeners: AtomicUsize::new(0),
@@ -45,6 +50,16 @@ impl Shared {
             threads: Mutex::default(),
             reset: Mutex::default(),
         })
+    }
+
+    /// What operators have tuned.
+    pub(crate) fn tuning(&self) -> Tuning {
+        *self.lock_tuning()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn lock_tuning(&self) -> MutexGuard<'_, Tuning> {
+        self.tuning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counters for one more thread.

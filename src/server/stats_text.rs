@@ -3,11 +3,14 @@
 use crate::clock::Now;
 use crate::connection::VERSION;
 use crate::counters::{Count, Totals};
+use crate::dump::Dump;
 use crate::output::Output;
 use crate::shared::Shared;
+use crate::tuning::{CLASSES, is_short_for};
+use crate::{stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use nuthatch_protocol::Response;
+use nuthatch_protocol::{ErrorReply, Response, Words, parse_u32};
 use nuthatch_store::Snapshot;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -172,8 +175,54 @@ const GENERAL: &[(&str, Source)] = &[
     ("lru_bumps_dropped", Zero),
 ];
 
+/// Answers `stats` with its arguments; a list of items is left to the caller.
+pub(crate) fn answer(
+    shared: &Shared,
+    arguments: &[u8],
+    now: Now,
+    out: &mut Output,
+) -> Result<Response<'static>, Dump> {
+    let words: Vec<&[u8]> = Words::new(arguments).collect();
+    let Some((&name, arguments)) = words.split_first() else {
+        write_general(shared, now, out);
+        return Ok(Response::End);
+    };
+    let is = |command: &[u8]| is_short_for(name, command);
+    if is(b"reset") {
+        shared.reset_counters();
+        return Ok(Response::Reset);
+    }
+    if is(b"settings") {
+        stats_settings::write(shared, out);
+    } else if is(b"cachedump") {
+        return cachedump(arguments);
+    } else if is(b"items") {
+        stats_items::write_items(shared, now, out);
+    } else if is(b"slabs") {
+        stats_items::write_slabs(shared, out);
+    } else if is(b"sizes") {
+        put("sizes_status", "disabled", out);
+    } else if name == b"compression" {
+        write_compression(shared, out);
+    } else {
+        return Ok(Response::Error(ErrorReply::UNKNOWN_COMMAND));
+    }
+    Ok(Response::End)
+}
+
+fn cachedump(arguments: &[&[u8]]) -> Result<Response<'static>, Dump> {
+    let [class, limit, ..] = arguments else {
+        return Ok(Response::Error(ErrorReply::BAD_LINE));
+    };
+    match (parse_u32(class), parse_u32(limit)) {
+        (Some(class), Some(limit)) if class < CLASSES => Err(Dump::of_class(class, limit)),
+        (Some(_), Some(_)) => Ok(Response::Error(ErrorReply::ILLEGAL_CLASS)),
+        _ => Ok(Response::Error(ErrorReply::BAD_FORMAT)),
+    }
+}
+
 /// Writes the general statistics, without the `END`.
-pub(crate) fn write_general(shared: &Shared, now: Now, out: &mut Output) {
+fn write_general(shared: &Shared, now: Now, out: &mut Output) {
     let sources = Sources {
         shared,
         now,
@@ -186,12 +235,12 @@ pub(crate) fn write_general(shared: &Shared, now: Now, out: &mut Output) {
             Known(value) => value(&sources),
             Zero => Value::Number(0),
         };
-        put(name, &value, out);
+        put(name, value, out);
     }
 }
 
 /// Writes what compression did, without the `END`. memcached has no such statistics.
-pub(crate) fn write_compression(shared: &Shared, out: &mut Output) {
+fn write_compression(shared: &Shared, out: &mut Output) {
     let store = shared.store.snapshot();
     for (name, number) in [
         ("compressed", store.compressed),
@@ -204,11 +253,11 @@ pub(crate) fn write_compression(shared: &Shared, out: &mut Output) {
         ),
         ("decompress_failures", store.decompress_failures),
     ] {
-        put(name, &Value::Number(number), out);
+        put(name, number, out);
     }
 }
 
-fn put(name: &str, value: &Value, out: &mut Output) {
+pub(crate) fn put(name: &str, value: impl fmt::Display, out: &mut Output) {
     let value = value.to_string();
     out.put(&Response::Stat {
         name: name.as_bytes(),

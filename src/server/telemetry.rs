@@ -1,6 +1,8 @@
 //! Logs: events with fields, to standard error, at a level that can be changed while the daemon runs.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -8,17 +10,30 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 /// Changes how much is logged.
 #[derive(Clone, Debug, Default)]
-pub struct LogLevel(Option<reload::Handle<LevelFilter, Registry>>);
+pub struct LogLevel {
+    handle: Option<reload::Handle<LevelFilter, Registry>>,
+    verbosity: Arc<AtomicU32>,
+}
+
+/// Higher ones mean the same.
+const VERBOSITY_MAX: u32 = 2;
 
 impl LogLevel {
     /// memcached's levels: 0 says start, stop and limits, 1 connections, 2 and more also requests with
     /// their keys.
     pub fn set(&self, verbosity: u32) {
-        if let Some(handle) = &self.0
+        let verbosity = verbosity.min(VERBOSITY_MAX);
+        self.verbosity.store(verbosity, Ordering::Relaxed);
+        if let Some(handle) = &self.handle
             && let Err(error) = handle.reload(filter(verbosity))
         {
             tracing::error!(%error, "the log level stays as it is");
         }
+    }
+
+    /// What it was set to.
+    pub(crate) fn verbosity(&self) -> u32 {
+        self.verbosity.load(Ordering::Relaxed)
     }
 }
 
@@ -43,5 +58,8 @@ pub fn init(verbosity: u8) -> LogLevel {
             .with(format)
             .try_init(),
     );
-    LogLevel(Some(handle))
+    LogLevel {
+        handle: Some(handle),
+        verbosity: Arc::new(AtomicU32::new(verbosity.into())),
+    }
 }

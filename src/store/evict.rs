@@ -8,8 +8,9 @@
 use crate::expire::death;
 use crate::index::Word;
 use crate::log::Location;
-use crate::record::Record;
+use crate::record::{Head, Record};
 use crate::segment::{Chain, Segment};
+use crate::time::Expiry;
 use crate::time::Time;
 use crate::turn::Turn;
 
@@ -217,7 +218,7 @@ impl Turn<'_> {
                 continue;
             }
             self.index.remove(place, location);
-            self.count_gone(word, is_dead);
+            self.count_gone(word, &record.head, is_dead);
             if !is_dead && !was_main {
                 self.writer.ghost.insert(place.hash);
             }
@@ -254,7 +255,8 @@ impl Turn<'_> {
         let Some(word) = self.index.find_at(place, location) else {
             return;
         };
-        let is_dead = self.is_dead_at(location);
+        let head = self.head_at(location).unwrap_or_default();
+        let is_dead = death(self.shard.mark(), &head, self.now).is_some();
         let spared = if is_dead { None } else { policy.spare(word) };
         if let Some(spared) = spared {
             let stamp = self.writer.next_cas();
@@ -271,23 +273,31 @@ impl Turn<'_> {
         }
         self.index.remove(place, location);
         self.free_slot(slot, was_main);
-        self.count_gone(word, is_dead);
+        self.count_gone(word, &head, is_dead);
         if !is_dead && !was_main {
             self.writer.ghost.insert(place.hash);
         }
     }
 
-    pub(crate) fn is_dead_at(&self, location: Location) -> bool {
-        let (log, mark) = (self.shard.log(), self.shard.mark());
-        log.find(location)
-            .is_none_or(|spot| death(mark, &spot.item().record.head, self.now).is_some())
+    fn head_at(&self, location: Location) -> Option<Head> {
+        let log = self.shard.log();
+        log.find(location).map(|spot| spot.item().record.head)
     }
 
-    fn count_gone(&mut self, word: Word, is_dead: bool) {
+    pub(crate) fn is_dead_at(&self, location: Location) -> bool {
+        let head = self.head_at(location);
+        head.is_none_or(|head| death(self.shard.mark(), &head, self.now).is_some())
+    }
+
+    fn count_gone(&mut self, word: Word, head: &Head, is_dead: bool) {
         self.count_dead(word, is_dead);
         if !is_dead {
-            self.writer.counters.evictions += 1;
-            self.writer.counters.evicted_unfetched += u64::from(!word.is_fetched());
+            let idle_seconds = self.now.as_seconds().saturating_sub(head.used_seconds);
+            let counters = &mut self.writer.counters;
+            counters.evictions += 1;
+            counters.evicted_unfetched += u64::from(!word.is_fetched());
+            counters.evicted_with_expiry += u64::from(head.expiry != Expiry::Never);
+            counters.evicted_idle_seconds = idle_seconds;
         }
     }
 }

@@ -2,6 +2,7 @@
 //! who is told to make the item anew.
 
 use crate::Store;
+use crate::compress::Attempt;
 use crate::index::Place;
 use crate::item::{Hit, Marks, NewValue};
 use crate::outcome::{Lookup, Miss};
@@ -185,6 +186,9 @@ impl Turn<'_> {
         let mut head = Head::new(0, create.expiry, self.now);
         head.given_cas = create.cas;
         head.mark(HAS_ENCODED_KEY, create.encoded_key);
-        self.put(place, Put::new(key, head, NewValue::Copied(value)))
+        let put = Put::new(key, head, NewValue::Copied(value));
+        let unique = self.put(place, put)?;
+        self.writer.counters.count_stored(Attempt::Off, value.len());
+        Some(unique)
     }
 }

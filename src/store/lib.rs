@@ -52,6 +52,7 @@ mod sweep;
 mod sync;
 mod time;
 mod turn;
+mod walk;
 mod write;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use stats::Snapshot;
 pub use time::{Expiry, Time};
+pub use walk::{Listed, Walk};
 
 use expire::PendingFlush;
 use index::{Index, Place};

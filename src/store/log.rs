@@ -29,6 +29,11 @@ impl Location {
         Self(LARGE | slot)
     }
 
+    /// Where the record behind one of that length begins.
+    pub(crate) fn after(self, record_len: usize) -> Self {
+        Self(self.0 + u32::try_from(record_len).unwrap_or_default())
+    }
+
     /// The slot, if it is that of a large value.
     pub(crate) const fn slot(self) -> Option<u32> {
         if self.0 & LARGE == 0 {
@@ -133,6 +138,12 @@ impl Log {
     pub(crate) fn location(&self, segment: u32, offset: usize) -> Location {
         let position = ((segment as usize) << self.segment_shift) + offset;
         Location(u32::try_from(position).unwrap_or(LARGE - 1))
+    }
+
+    /// All large values.
+    pub(crate) fn large(&self) -> impl Iterator<Item = (Location, &Large)> {
+        let slots = (0..).zip(&self.large);
+        slots.filter_map(|(slot, large)| Some((Location::large(slot), large.as_ref()?)))
     }
 
     /// The item at a location that the index names, if it has this key.

@@ -43,6 +43,8 @@ pub(crate) struct Segment {
     pub(crate) class: usize,
     /// The last cas unique before it was opened, and later before it was sealed.
     pub(crate) stamp: u64,
+    /// When it was opened, in seconds.
+    pub(crate) opened_seconds: u32,
     pub(crate) span: Span,
 }
 

@@ -12,6 +12,7 @@ use crate::log::{Location, Log};
 use crate::segment::{CLASS_COUNT, Segment};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::time::Time;
 
 /// A segment is a 64th of a small shard, and 64 KiB from 8 MiB up: small enough that evicting one is
 /// no pause, large enough that a record at its end wastes little.
@@ -208,6 +209,13 @@ impl Writer {
         let live: usize = self.segments.iter().map(|segment| segment.live).sum();
         snapshot.bytes += count(live) + self.large_bytes();
         snapshot.charged_bytes += self.charged();
+        snapshot.segments += count(self.allocated());
+        snapshot.segment_len = count(self.segment_len);
+        for segment in self.segments.iter().filter(|segment| segment.used) {
+            let opened = Time::from_millis(u64::from(segment.opened_seconds) * 1000);
+            snapshot.segments_used += 1;
+            snapshot.oldest = Some(snapshot.oldest.map_or(opened, |oldest| oldest.min(opened)));
+        }
         snapshot.table_buckets += count(table.buckets);
         snapshot.table_bytes += table.bytes;
         self.counters.add_to(snapshot);

@@ -95,11 +95,13 @@ impl Turn<'_> {
             return false;
         };
         let stamp = self.writer.last_cas;
+        let opened_seconds = self.now.as_seconds();
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
                 used: true,
                 class: chain.class,
                 stamp,
+                opened_seconds,
                 ..Segment::default()
             };
         }

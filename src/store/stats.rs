@@ -1,6 +1,7 @@
 //! What the store counts.
 
 use crate::compress::Attempt;
+use crate::time::Time;
 
 /// The store's gauges and counters at one moment. Shards are read one after the other, so numbers
 /// of a busy store need not fit each other to the last item.
@@ -26,6 +27,18 @@ pub struct Snapshot {
     pub evictions: u64,
     /// Those of `evictions` that were never fetched.
     pub evicted_unfetched: u64,
+    /// Those of `evictions` that had an expiry.
+    pub evicted_with_expiry: u64,
+    /// For how many seconds nobody had used an item that was evicted last.
+    pub evicted_idle_seconds: u32,
+    /// When the memory was opened that holds what was stored first, or spared since; to a second.
+    pub oldest: Option<Time>,
+    /// Segments that have memory, those included that hold nothing.
+    pub segments: u64,
+    /// Those of `segments` that hold items.
+    pub segments_used: u64,
+    /// Bytes of a segment.
+    pub segment_len: u64,
     /// Dead items removed that were never fetched.
     pub expired_unfetched: u64,
     /// Dead items (expired or flushed) whose memory was taken back: swept, evicted or overwritten.
@@ -60,6 +73,8 @@ pub(crate) struct Counters {
     pub(crate) total_items: u64,
     pub(crate) evictions: u64,
     pub(crate) evicted_unfetched: u64,
+    pub(crate) evicted_with_expiry: u64,
+    pub(crate) evicted_idle_seconds: u32,
     pub(crate) expired_unfetched: u64,
     pub(crate) reclaimed: u64,
     pub(crate) sweep_reclaimed: u64,
@@ -76,6 +91,9 @@ impl Counters {
         snapshot.total_items += self.total_items;
         snapshot.evictions += self.evictions;
         snapshot.evicted_unfetched += self.evicted_unfetched;
+        snapshot.evicted_with_expiry += self.evicted_with_expiry;
+        snapshot.evicted_idle_seconds =
+            self.evicted_idle_seconds.max(snapshot.evicted_idle_seconds);
         snapshot.expired_unfetched += self.expired_unfetched;
         snapshot.reclaimed += self.reclaimed;
         snapshot.sweep_reclaimed += self.sweep_reclaimed;

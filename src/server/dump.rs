@@ -1,0 +1,166 @@
+//! Lists all items: `lru_crawler metadump`, `lru_crawler mgdump`, `stats cachedump`.
+
+use crate::clock::Now;
+use crate::shared::Shared;
+use crate::tuning::{are_classes, is_short_for};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nuthatch_protocol::{ErrorReply, Words};
+use nuthatch_store::{Expiry, Listed, Walk, item_len};
+use std::io::Write as _;
+
+/// The class that all items have.
+const CLASS: u32 = 1;
+
+/// Bytes that `stats cachedump` lists at most, as memcached (`item_cachedump`).
+const CACHEDUMP_LEN_MAX: usize = 2 * 1024 * 1024;
+
+/// A list that is being sent.
+#[derive(Debug)]
+pub(crate) struct Dump {
+    format: Format,
+    walk: Walk,
+    /// Items that are still wanted.
+    left: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// A line of facts for each item.
+    Meta,
+    /// A request for each item.
+    Requests,
+    /// Key, length and expiry.
+    Cache,
+}
+
+impl Dump {
+    /// The one that `lru_crawler` asks for, if it does. There must be no answers before it that wait.
+    pub(crate) fn of_crawler(
+        arguments: &[u8],
+        is_enabled: bool,
+        has_waiting: bool,
+    ) -> Option<Result<Self, ErrorReply<'static>>> {
+        let words: Vec<&[u8]> = Words::new(arguments).collect();
+        let [word, classes] = *words else { return None };
+        let (format, in_pipeline) = if is_short_for(word, b"metadump") {
+            (Format::Meta, ErrorReply::METADUMP_IN_PIPELINE)
+        } else if is_short_for(word, b"mgdump") {
+            (Format::Requests, ErrorReply::MGDUMP_IN_PIPELINE)
+        } else {
+            return None;
+        };
+        Some(if !is_enabled {
+            Err(ErrorReply::CRAWLER_DISABLED)
+        } else if has_waiting {
+            Err(in_pipeline)
+        } else if !are_classes(classes) {
+            Err(ErrorReply::INVALID_CLASS)
+        } else {
+            let is_ours = |class: &[u8]| class == b"1" || class == b"all" || class == b"hash";
+            let has_items = classes.split(|byte| *byte == b',').any(is_ours);
+            Ok(Self::new(format, if has_items { u32::MAX } else { 0 }))
+        })
+    }
+
+    /// `stats cachedump CLASS LIMIT`; a limit of 0 is none.
+    pub(crate) fn of_class(class: u32, limit: u32) -> Self {
+        let limit = if limit == 0 { u32::MAX } else { limit };
+        Self::new(Format::Cache, if class == CLASS { limit } else { 0 })
+    }
+
+    fn new(format: Format, left: u32) -> Self {
+        Self {
+            format,
+            walk: Walk::default(),
+            left,
+        }
+    }
+
+    /// What comes before the items.
+    pub(crate) const fn begin(&self) -> &'static [u8] {
+        match self.format {
+            Format::Meta | Format::Requests => b"OK\r\n",
+            Format::Cache => b"",
+        }
+    }
+
+    /// What comes behind them.
+    pub(crate) const fn end(&self) -> &'static [u8] {
+        match self.format {
+            Format::Meta | Format::Cache => b"END\r\n",
+            Format::Requests => b"EN\r\n",
+        }
+    }
+
+    /// Appends the next items to `out`; returns whether there may be more.
+    pub(crate) fn step(&mut self, shared: &Shared, now: Now, out: &mut Vec<u8>) -> bool {
+        let (format, left) = (self.format, &mut self.left);
+        let more = *left > 0
+            && shared.store.walk(&mut self.walk, now.time, |item| {
+                if *left > 0 {
+                    *left = left.saturating_sub(1);
+                    format.put(&item, now, out);
+                }
+            });
+        more && *left > 0 && (format != Format::Cache || out.len() < CACHEDUMP_LEN_MAX)
+    }
+}
+
+impl Format {
+    fn put(self, item: &Listed<'_>, now: Now, out: &mut Vec<u8>) {
+        let unix = |millis: u64| {
+            let age = now.unix_millis.saturating_add(millis);
+            age.saturating_sub(now.time.as_millis()) / 1000
+        };
+        let expiry = match item.expiry {
+            Expiry::Never => None,
+            Expiry::At(at) => Some(unix(at.as_millis())),
+        };
+        // Writing to memory does not fail.
+        let _ = match self {
+            Self::Meta => {
+                out.extend_from_slice(b"key=");
+                put_uri(item.key, out);
+                let expiry = expiry.map_or_else(|| "-1".to_owned(), |unix| unix.to_string());
+                writeln!(
+                    out,
+                    " exp={expiry} la={} cas={} fetch={} cls={CLASS} size={} flags={} ",
+                    (now.unix_millis / 1000).saturating_sub(item.idle_seconds.into()),
+                    item.cas,
+                    if item.fetched { "yes" } else { "no" },
+                    item_len(item.key.len(), item.client_flags, item.value_len),
+                    item.client_flags,
+                )
+            }
+            Self::Requests => {
+                out.extend_from_slice(b"mg ");
+                if item.marks.encoded_key {
+                    out.extend_from_slice(STANDARD.encode(item.key).as_bytes());
+                    out.write_all(b" b\r\n")
+                } else {
+                    out.extend_from_slice(item.key);
+                    out.write_all(b"\r\n")
+                }
+            }
+            Self::Cache => {
+                out.extend_from_slice(b"ITEM ");
+                out.extend_from_slice(item.key);
+                let expiry = expiry.unwrap_or_default();
+                write!(out, " [{} b; {expiry} s]\r\n", item.value_len)
+            }
+        };
+    }
+}
+
+/// Letters, digits and `-._~` as they are, everything else as `%` and two digits.
+fn put_uri(key: &[u8], out: &mut Vec<u8>) {
+    for &byte in key {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte);
+        } else {
+            // Writing to memory does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `stats settings`: memcached's names, in memcached's order. What there is no such thing of has memcached's default,
+//! or what an operator has set it to.
+
+use crate::config::Listen;
+use crate::output::Output;
+use crate::shared::Shared;
+use crate::stats_text::put;
+use std::fmt::Display;
+
+/// Writes the settings, without the `END`.
+pub(crate) fn write(shared: &Shared, out: &mut Output) {
+    write_sockets_and_memory(shared, out);
+    write_slabs_and_crawler(shared, out);
+    write_lru(shared, out);
+    for (name, value) in [
+        ("idle_timeout", "0"),
+        ("watcher_logbuf_size", "262144"),
+        ("worker_logbuf_size", "65536"),
+        ("read_buf_mem_limit", "0"),
+        ("track_sizes", "no"),
+        ("inline_ascii_response", "no"),
+        ("ssl_enabled", "no"),
+        ("num_napi_ids", "(null)"),
+        ("memory_file", "(null)"),
+        ("client_flags_size", "4"),
+    ] {
+        put(name, value, out);
+    }
+}
+
+fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
+    let config = &shared.config;
+    let threads = config.settings.threads;
+    let (port, socket, umask) = match &config.listen {
+        Listen::Tcp(addresses) => {
+            let port = addresses.first().map_or(0, |address| address.socket.port());
+            (port, "NULL".to_owned(), 0o700)
+        }
+        Listen::Unix { path, mask } => (0, path.display().to_string(), *mask),
+    };
+    let mut put = |name, value: &dyn Display| put(name, value, out);
+    put("maxbytes", &shared.store.snapshot().limit_bytes);
+    put("maxconns", &config.settings.connections_max);
+    put("tcpport", &port);
+    put("udpport", &0);
+    put("inter", &config.interfaces.as_deref().unwrap_or("NULL"));
+    put("verbosity", &shared.log_level.verbosity());
+    put("oldest", &0);
+    put("evictions", &if config.evict { "on" } else { "off" });
+    put("domain_socket", &socket);
+    put("umask", &format_args!("{umask:o}"));
+    put("shutdown_command", &"no");
+    put("growth_factor", &"1.25");
+    put("chunk_size", &48);
+    put("num_threads", &threads);
+    put("num_threads_per_udp", &threads);
+    put("stat_key_prefix", &":");
+    put("detail_enabled", &"no");
+    put("reqs_per_event", &config.settings.requests_per_turn);
+    put("cas_enabled", &"yes");
+    put("tcp_backlog", &config.backlog);
+    put("binding_protocol", &"ascii");
+    put("auth_enabled_sasl", &"no");
+    put("auth_enabled_ascii", &"no");
+    put("item_size_max", &config.item_len_max);
+    put("maxconns_fast", &"yes");
+}
+
+fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
+    let tuning = shared.tuning();
+    let mut put = |name, value: &dyn Display| put(name, value, out);
+    put("hashpower_init", &0);
+    put("slab_reassign", &"yes");
+    put("slab_automove", &tuning.automove);
+    put(
+        "slab_automove_ratio",
+        &format_args!("{:.2}", tuning.automove_ratio),
+    );
+    put("slab_automove_window", &tuning.automove_window);
+    put("slab_chunk_max", &524_288);
+    put("lru_crawler", &yes_or_no(tuning.crawler));
+    put("lru_crawler_sleep", &tuning.crawler_sleep);
+    put("lru_crawler_tocrawl", &tuning.crawler_to_crawl);
+    put("tail_repair_time", &0);
+    put("flush_enabled", &"yes");
+    put("dump_enabled", &"yes");
+    put("hash_algorithm", &"foldhash");
+}
+
+fn write_lru(shared: &Shared, out: &mut Output) {
+    let tuning = shared.tuning();
+    let mut put = |name, value: &dyn Display| put(name, value, out);
+    put("lru_maintainer_thread", &"yes");
+    put("lru_segmented", &yes_or_no(tuning.segmented));
+    put("hot_lru_pct", &tuning.hot_percent);
+    put("warm_lru_pct", &tuning.warm_percent);
+    put("hot_max_factor", &format_args!("{:.2}", tuning.hot_factor));
+    put(
+        "warm_max_factor",
+        &format_args!("{:.2}", tuning.warm_factor),
+    );
+    put("temp_lru", &yes_or_no(tuning.temporary));
+    put("temporary_ttl", &tuning.temporary_ttl);
+}
+
+const fn yes_or_no(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}
