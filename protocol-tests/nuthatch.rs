@@ -3,10 +3,10 @@
 
 use crate::replay::Peer;
 use nuthatch::{
-    Bound, Shared, Worker, clock::Clock, config::Config, connection, flags::Flags,
-    telemetry::LogLevel,
+    Bound, Shared, Worker, argv, clock::Clock, config::Config, connection, telemetry::LogLevel,
 };
 use std::{
+    ffi::OsString,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -29,9 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Flags that nuthatch refuses.
 pub fn config(flags: &[&str]) -> Result<Config, String> {
-    use clap::Parser;
-    let flags = ["nuthatch"].iter().chain(flags);
-    let flags = Flags::try_parse_from(flags).map_err(|error| error.to_string())?;
+    let flags = ["nuthatch"].iter().chain(flags).map(OsString::from);
+    let flags = argv::parse(flags, |_| None).map_err(|error| error.to_string())?;
     Config::from_flags(&flags).map_err(|error| error.to_string())
 }
 
@@ -77,6 +76,20 @@ impl Nuthatch {
         self.address
     }
 
+    /// Waits until it has stopped by itself.
+    ///
+    /// # Errors
+    /// It did not end well.
+    pub fn wait(mut self) -> Result<(), String> {
+        let stopping = self.stop.take();
+        let ended = self.thread.take().map(JoinHandle::join);
+        drop(stopping);
+        match ended {
+            Some(Ok(Ok(()))) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
     /// Its clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -100,9 +113,12 @@ impl Nuthatch {
 impl Drop for Nuthatch {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let ended = self.thread.take().map(JoinHandle::join);
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let ended = thread.join();
         assert!(
-            matches!(ended, Some(Ok(Ok(())))) || thread::panicking(),
+            matches!(ended, Ok(Ok(()))) || thread::panicking(),
             "the daemon did not end well: {ended:?}"
         );
     }

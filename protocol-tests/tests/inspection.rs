@@ -213,3 +213,28 @@ fn a_long_list_comes_whole_and_other_clients_have_their_turns() {
         yields.is_some_and(|yields| yields.parse::<u64>().unwrap() >= 10)
     }));
 }
+
+/// memcached's crawler is a thread that may be busy, so what it answers depends on the moment.
+#[test]
+fn a_crawler_is_enabled_and_disabled() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    for (request, answer) in [
+        ("crawl all", "OK"),
+        ("crawl 1,2", "OK"),
+        ("crawl 63", "OK"),
+        ("crawl 0", "BADCLASS invalid class id"),
+        ("crawl 64", "BADCLASS invalid class id"),
+        ("crawl x", "BADCLASS invalid class id"),
+        ("metadump 99", "BADCLASS invalid class id"),
+        ("disable", "OK"),
+        ("crawl 1", "CLIENT_ERROR lru crawler disabled"),
+        ("metadump all", "CLIENT_ERROR lru crawler disabled"),
+        ("mgdump all", "CLIENT_ERROR lru crawler disabled"),
+        ("enable", "OK"),
+        ("crawl 1", "OK"),
+    ] {
+        let request = format!("lru_crawler {request}\r\nmn\r\n");
+        assert_eq!(ask(&mut peer, &request, "MN"), [answer], "{request}");
+    }
+}

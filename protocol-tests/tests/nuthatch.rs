@@ -1,6 +1,6 @@
 //! The transcripts, held against nuthatch: as they are, and with every stream cut at every byte.
 
-use nuthatch::connection::VERSION;
+use nuthatch::administer::VERSION;
 use protocol_tests::{
     nuthatch::{CutPeer, Nuthatch, config},
     pattern::Captures,

@@ -101,6 +101,20 @@ impl ErrorReply<'static> {
     pub const LRU_FACTORS: Self = Self(b"ERROR hot/warm age factors must be greater than 0");
     /// `refresh_certs` without TLS.
     pub const NO_TLS: Self = Self(b"Error TLS not enabled");
+    /// The server was started with `-F`.
+    pub const FLUSH_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR flush_all not allowed");
+    /// The server was started with `-X`.
+    pub const CACHEDUMP_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR stats cachedump not allowed");
+    /// The server was started with `-X`.
+    pub const DETAIL_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR stats detail not allowed");
+    /// The server was started with `-X`.
+    pub const METADUMP_NOT_ALLOWED: Self = Self(b"ERROR metadump not allowed");
+    /// The server was started with `-X`.
+    pub const KEY_DUMP_NOT_ALLOWED: Self = Self(b"ERROR key dump not allowed");
+    /// The server was started with `-W`.
+    pub const WATCH_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR watch commands not allowed");
+    /// `shutdown` with something other than `graceful`.
+    pub const SHUTDOWN_MODE: Self = Self(b"CLIENT_ERROR invalid shutdown mode");
     /// The server has as many connections as it may; it closes this one.
     pub const TOO_MANY_CONNECTIONS: Self = Self(b"ERROR Too many open connections");
 }

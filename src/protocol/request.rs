@@ -28,8 +28,8 @@ pub enum Request<'a> {
     Admin(AdminCommand, &'a [u8]),
     /// `version`.
     Version,
-    /// `shutdown`.
-    Shutdown,
+    /// `shutdown`, with what follows it: nothing, or `graceful`.
+    Shutdown(&'a [u8]),
     /// `mg`.
     MetaGet(Meta<'a>),
     /// `ms`: the value follows the line.
@@ -62,7 +62,7 @@ impl Request<'_> {
             | Self::Stats(_)
             | Self::Admin(..)
             | Self::Version
-            | Self::Shutdown
+            | Self::Shutdown(_)
             | Self::MetaGet(_)
             | Self::MetaSet(_)
             | Self::MetaDelete(_)

@@ -192,7 +192,7 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"flush_all" => flush_all(rest),
         b"verbosity" => verbosity(rest),
         b"cache_memlimit" => Ok(memory_limit(rest)),
-        b"shutdown" => Ok(Request::Shutdown),
+        b"shutdown" => Ok(Request::Shutdown(rest.trim_ascii())),
         b"quit" => Ok(Request::Quit),
         b"me" => meta::debug(rest),
         b"mn" => Ok(Request::MetaNoop),
@@ -398,7 +398,10 @@ impl Request<'_> {
                 out.put_slice(arguments);
             }
             Self::Version => out.put_slice(b"version"),
-            Self::Shutdown => out.put_slice(b"shutdown"),
+            Self::Shutdown(mode) => {
+                out.put_slice(b"shutdown ");
+                out.put_slice(mode);
+            }
             Self::Quit => out.put_slice(b"quit"),
             Self::MetaGet(meta) => meta.encode(b"mg ", None, out),
             Self::MetaSet(request) => request.meta.encode(b"ms ", Some(request.value_len), out),

@@ -1,6 +1,7 @@
 //! [`Config`]: the flags as checked. All defaults that a flag's help cannot state are here.
 
 use crate::flags::Flags;
+use crate::options::{self, Extended};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -28,11 +29,33 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// Whether items die at their exptime.
     pub expiry: bool,
+    /// Whether cas uniques are told and compared.
+    pub cas: bool,
+    /// Whether clients may do these.
+    pub allowed: Allowed,
+    /// What suboptions have said.
+    pub extended: Extended,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "they are permissions")]
+pub struct Allowed {
+    /// `flush_all`.
+    pub flush: bool,
+    /// Lists of keys.
+    pub dump: bool,
+    /// `watch`.
+    pub watch: bool,
+    /// `shutdown`.
+    pub shutdown: bool,
 }
 
 /// How to run a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct Config {
     /// What a connection needs to know.
     pub settings: Settings,
@@ -58,6 +81,14 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Whom to become, if root.
     pub user: Option<String>,
+    /// What was said of the protocol: `auto` or `ascii`.
+    pub protocol: String,
+    /// Leave a core when it crashes.
+    pub core_dumps: bool,
+    /// Keep memory from being swapped out.
+    pub lock_memory: bool,
+    /// Flags that have no effect, and why.
+    pub notes: Vec<String>,
 }
 
 /// Where to listen.
@@ -111,6 +142,9 @@ impl Config {
                 "there is no UDP: leave -U out, or say -U 0".into(),
             ));
         }
+        check_protocol(flags)?;
+        let (extended, mut notes) = options::read(&flags.extended)?;
+        notes.extend(without_effect(flags)?);
         let memory_limit_bytes = u64::from(flags.memory_limit) << 20;
         let threads = match flags.threads {
             Some(threads) => positive(threads, "number of threads (-t)")?,
@@ -126,6 +160,14 @@ impl Config {
                 connections_max: positive(flags.conn_limit, "maximum of connections (-c)")?.get(),
                 threads,
                 expiry: !flags.no_expiry,
+                cas: !flags.disable_cas,
+                allowed: Allowed {
+                    flush: !flags.disable_flush_all,
+                    dump: !flags.disable_dumping,
+                    watch: !flags.disable_watch,
+                    shutdown: flags.enable_shutdown,
+                },
+                extended,
             },
             listen: listen(flags)?,
             interfaces: (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
@@ -138,8 +180,54 @@ impl Config {
             daemon: flags.daemon,
             pidfile: flags.pidfile.as_deref().map(absolute),
             user: flags.user.clone(),
+            protocol: flags.protocol.clone(),
+            core_dumps: flags.enable_coredumps,
+            lock_memory: flags.lock_memory,
+            notes,
         })
     }
+}
+
+fn check_protocol(flags: &Flags) -> Result<(), ConfigError> {
+    let refused = |text: &str| Err(ConfigError::Usage(text.to_owned()));
+    if flags.enable_sasl {
+        return refused("there are no SASL logins (-S): they need the binary protocol");
+    }
+    match flags.protocol.as_str() {
+        "auto" | "ascii" => Ok(()),
+        "binary" => refused(
+            "there is no binary protocol (-B): let pylibmc have binary=False, \
+             Dalli protocol: :meta, spymemcached Protocol.TEXT",
+        ),
+        other => refused(&format!(
+            "no protocol (-B) is called {other:?}: auto or ascii"
+        )),
+    }
+}
+
+/// Says of each flag that is there for memcached's sake alone why it has no effect.
+fn without_effect(flags: &Flags) -> Result<Vec<String>, ConfigError> {
+    let mut notes = Vec::new();
+    for (flag, value, least, what) in [
+        ("-f", &flags.slab_growth_factor, 1.0, "growth factor"),
+        ("-n", &flags.slab_min_size, 0.0, "chunk size"),
+        ("-N", &flags.napi_ids, 0.0, "number of NAPI IDs"),
+    ] {
+        let Some(value) = value else { continue };
+        if !value
+            .trim()
+            .parse::<f64>()
+            .is_ok_and(|number| number > least)
+        {
+            let message = format!("the {what} ({flag}) must be greater than {least}");
+            return Err(ConfigError::Value(message));
+        }
+        notes.push(format!("{flag} has no effect: there is nothing to set"));
+    }
+    if flags.enable_largepages {
+        notes.push("-L has no effect: the allocator decides about pages".to_owned());
+    }
+    Ok(notes)
 }
 
 /// The background has another current folder.

@@ -1,26 +1,20 @@
 //! One connection: read, decode, execute, write, until the peer leaves.
 
+use crate::administer::{self, Administered};
 use crate::body::{self, Arrived, Received};
 use crate::counters::Count;
 use crate::dump::Dump;
 use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
-use crate::stats_text;
 use crate::storing::Storing;
 use crate::worker::Worker;
-use nuthatch_protocol::{
-    AdminCommand, Decoded, ErrorReply, Key, MemoryLimit, Request, RequestDecoder, Response,
-    Retrieve, keys_ahead,
-};
+use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tracing::trace;
-
-/// What `version` answers. Clients look for the release of memcached whose commands they may use; a
-/// suffix, as memcached's own builds between releases have one, says who answers.
-pub const VERSION: &str = concat!("1.6.45-nuthatch-", env!("CARGO_PKG_VERSION"));
 
 /// Keys looked up before other connections have their turn.
 const TURN_KEYS_MAX: u32 = 4096;
@@ -30,12 +24,6 @@ const KEYS_PER_LIST_STEP: u32 = 1024;
 
 /// Bytes sent before other connections have their turn.
 const TURN_OUTPUT_LEN_MAX: usize = 256 * 1024;
-
-/// The smallest limit that `cache_memlimit` takes (memcached `process_memlimit_command`).
-const MEMORY_LIMIT_MEBIBYTES_MIN: u32 = 8;
-
-/// Above this, somebody meant bytes (memcached `process_memlimit_command`).
-const MEMORY_LIMIT_MEBIBYTES_MAX: u32 = 1_000_000_000;
 
 /// Answers everything that comes over `stream`, until it ends or fails.
 ///
@@ -53,12 +41,27 @@ where
         worker,
     };
     // An error of the stream means that the peer is gone; there is nobody to tell.
-    while let Ok(read @ 1..) = input.fill(&mut peer.stream, worker.buffers()).await {
+    while let Ok(read @ 1..) = fill(&mut input, &mut peer.stream, worker).await {
         worker.counters().add(Count::BytesRead, read as u64);
         match peer.answer(&mut decoder, &mut input).await {
             Ok(Next::Read) => input.release(worker.buffers()),
             Ok(Next::Close) | Err(_) => break,
         }
+    }
+}
+
+/// Waits for more bytes; who says nothing for too long has said everything.
+async fn fill<S>(input: &mut Input, stream: &mut S, worker: &Worker) -> io::Result<usize>
+where
+    S: AsyncRead + Unpin,
+{
+    let filled = input.fill(stream, worker.buffers());
+    match worker.settings().extended.idle_timeout {
+        None => filled.await,
+        Some(idle) => timeout(idle, filled).await.unwrap_or_else(|_| {
+            worker.counters().increment(Count::IdleKicks);
+            Ok(0)
+        }),
     }
 }
 
@@ -239,20 +242,6 @@ where
                 turn.keys_left = turn.keys_left.saturating_sub(1);
                 Response::End
             }
-            Request::Admin(command, arguments) => {
-                let pause = |dump| Pause::List(dump, line_len);
-                self.tune(*command, arguments).map_err(pause)?
-            }
-            Request::Stats(arguments) => {
-                let pause = |dump| Pause::List(dump, line_len);
-                stats_text::answer(
-                    self.worker.shared(),
-                    arguments,
-                    turn.context.now,
-                    &mut self.output,
-                )
-                .map_err(pause)?
-            }
             Request::Store(request) => {
                 return self.store(turn, Storing::Classic(*request), line_len, unread);
             }
@@ -281,26 +270,17 @@ where
             }
             Request::MetaNoop => Response::MetaNoop,
             Request::Quit => return Err(Pause::Close),
-            request => self.administer(turn, request),
+            request => {
+                let shared = self.worker.shared();
+                match administer::answer(shared, &context, request, &mut self.output) {
+                    Administered::Answer(response) => response,
+                    Administered::List(dump) => return Err(Pause::List(dump, line_len)),
+                    Administered::Stop => return Err(Pause::Close),
+                }
+            }
         };
         self.reply(response, request.is_noreply());
         Ok(line_len)
-    }
-
-    /// Requests about the daemon and not about an item.
-    fn administer(&mut self, turn: &Turn<'w>, request: &Request<'_>) -> Response<'static> {
-        match request {
-            Request::FlushAll(request) => turn.context.flush_all(*request),
-            Request::Verbosity(request) => {
-                self.worker.shared().log_level.set(request.level);
-                Response::Ok
-            }
-            Request::MemoryLimit(request) => set_memory_limit(&turn.context, *request),
-            Request::Version => Response::Version(VERSION.as_bytes()),
-            Request::Shutdown => Response::Error(ErrorReply::SHUTDOWN_DISABLED),
-            // Also a request of a later version of the protocol.
-            _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
-        }
     }
 
     fn store<'a>(
@@ -381,26 +361,6 @@ where
         Ok(())
     }
 
-    /// `lru_crawler` and its like; a dump is left to [`Self::list`].
-    fn tune(&mut self, command: AdminCommand, arguments: &[u8]) -> Result<Response<'static>, Dump> {
-        let shared = self.worker.shared();
-        Ok(match command {
-            AdminCommand::Lru => shared.lock_tuning().lru(arguments),
-            AdminCommand::Slabs => shared.lock_tuning().slabs(arguments),
-            AdminCommand::RefreshCerts => Response::Error(ErrorReply::NO_TLS),
-            AdminCommand::LruCrawler => {
-                let has_waiting = self.output.len() > 0;
-                match Dump::of_crawler(arguments, shared.tuning().crawler, has_waiting) {
-                    Some(Ok(dump)) => return Err(dump),
-                    Some(Err(refusal)) => Response::Error(refusal),
-                    None => shared.lock_tuning().lru_crawler(arguments),
-                }
-            }
-            // Also a command of a later version of the protocol.
-            _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
-        })
-    }
-
     /// Sends a list of all items.
     async fn list(&mut self, turn: &mut Turn<'w>, mut dump: Dump) -> io::Result<()> {
         self.output.put_text(dump.begin(), self.worker.buffers());
@@ -474,19 +434,5 @@ where
         self.worker.counters().add(Count::BytesWritten, sent as u64);
         turn.output_left = turn.output_left.saturating_sub(sent);
         Ok(())
-    }
-}
-
-fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'static> {
-    let Some(mebibytes) = request.mebibytes else {
-        return Response::Error(ErrorReply::UNKNOWN_COMMAND);
-    };
-    if mebibytes < MEMORY_LIMIT_MEBIBYTES_MIN {
-        Response::Error(ErrorReply::MEMORY_LIMIT_TOO_SMALL)
-    } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
-        Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
-    } else {
-        context.store.set_memory_limit(u64::from(mebibytes) << 20);
-        Response::Ok
     }
 }

@@ -27,6 +27,7 @@ pub(crate) enum Count {
     TouchMisses,
     StoreTooLarge,
     StoreNoMemory,
+    IdleKicks,
     BytesRead,
     BytesWritten,
     ConnYields,

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::{ErrorReply, Words};
 use nuthatch_store::{Expiry, Listed, Walk, item_len};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 /// The class that all items have.
@@ -22,7 +23,12 @@ pub(crate) struct Dump {
     walk: Walk,
     /// Items that are still wanted.
     left: u32,
+    /// How many items there are of each size.
+    sizes: BTreeMap<u64, u64>,
 }
+
+/// Bytes between two sizes.
+const SIZE_STEP: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -32,6 +38,8 @@ enum Format {
     Requests,
     /// Key, length and expiry.
     Cache,
+    /// None of the items, but how many there are of each size.
+    Sizes,
 }
 
 impl Dump {
@@ -39,19 +47,28 @@ impl Dump {
     pub(crate) fn of_crawler(
         arguments: &[u8],
         is_enabled: bool,
+        is_allowed: bool,
         has_waiting: bool,
     ) -> Option<Result<Self, ErrorReply<'static>>> {
         let words: Vec<&[u8]> = Words::new(arguments).collect();
         let [word, classes] = *words else { return None };
-        let (format, in_pipeline) = if is_short_for(word, b"metadump") {
-            (Format::Meta, ErrorReply::METADUMP_IN_PIPELINE)
+        let (format, not_allowed, in_pipeline) = if is_short_for(word, b"metadump") {
+            let not_allowed = ErrorReply::METADUMP_NOT_ALLOWED;
+            (Format::Meta, not_allowed, ErrorReply::METADUMP_IN_PIPELINE)
         } else if is_short_for(word, b"mgdump") {
-            (Format::Requests, ErrorReply::MGDUMP_IN_PIPELINE)
+            let not_allowed = ErrorReply::KEY_DUMP_NOT_ALLOWED;
+            (
+                Format::Requests,
+                not_allowed,
+                ErrorReply::MGDUMP_IN_PIPELINE,
+            )
         } else {
             return None;
         };
         Some(if !is_enabled {
             Err(ErrorReply::CRAWLER_DISABLED)
+        } else if !is_allowed {
+            Err(not_allowed)
         } else if has_waiting {
             Err(in_pipeline)
         } else if !are_classes(classes) {
@@ -69,11 +86,17 @@ impl Dump {
         Self::new(Format::Cache, if class == CLASS { limit } else { 0 })
     }
 
+    /// `stats sizes`.
+    pub(crate) fn of_sizes() -> Self {
+        Self::new(Format::Sizes, u32::MAX)
+    }
+
     fn new(format: Format, left: u32) -> Self {
         Self {
             format,
             walk: Walk::default(),
             left,
+            sizes: BTreeMap::new(),
         }
     }
 
@@ -81,30 +104,46 @@ impl Dump {
     pub(crate) const fn begin(&self) -> &'static [u8] {
         match self.format {
             Format::Meta | Format::Requests => b"OK\r\n",
-            Format::Cache => b"",
+            Format::Cache | Format::Sizes => b"",
         }
     }
 
     /// What comes behind them.
     pub(crate) const fn end(&self) -> &'static [u8] {
         match self.format {
-            Format::Meta | Format::Cache => b"END\r\n",
+            Format::Meta | Format::Cache | Format::Sizes => b"END\r\n",
             Format::Requests => b"EN\r\n",
         }
     }
 
     /// Appends the next items to `out`; returns whether there may be more.
     pub(crate) fn step(&mut self, shared: &Shared, now: Now, out: &mut Vec<u8>) -> bool {
-        let (format, left) = (self.format, &mut self.left);
+        let (format, left, sizes) = (self.format, &mut self.left, &mut self.sizes);
         let more = *left > 0
             && shared.store.walk(&mut self.walk, now.time, |item| {
-                if *left > 0 {
+                if format == Format::Sizes {
+                    let size = size(&item).next_multiple_of(SIZE_STEP);
+                    let count = sizes.entry(size).or_default();
+                    *count = count.saturating_add(1);
+                } else if *left > 0 {
                     *left = left.saturating_sub(1);
                     format.put(&item, now, out);
                 }
             });
-        more && *left > 0 && (format != Format::Cache || out.len() < CACHEDUMP_LEN_MAX)
+        let more = more && *left > 0 && (format != Format::Cache || out.len() < CACHEDUMP_LEN_MAX);
+        if !more {
+            for (size, count) in &self.sizes {
+                // Writing to memory does not fail.
+                let _ = write!(out, "STAT {size} {count}\r\n");
+            }
+        }
+        more
     }
+}
+
+/// As memcached counts.
+fn size(item: &Listed<'_>) -> u64 {
+    item_len(item.key.len(), item.client_flags, item.value_len)
 }
 
 impl Format {
@@ -129,7 +168,7 @@ impl Format {
                     (now.unix_millis / 1000).saturating_sub(item.idle_seconds.into()),
                     item.cas,
                     if item.fetched { "yes" } else { "no" },
-                    item_len(item.key.len(), item.client_flags, item.value_len),
+                    size(item),
                     item.client_flags,
                 )
             }
@@ -149,6 +188,7 @@ impl Format {
                 let expiry = expiry.unwrap_or_default();
                 write!(out, " [{} b; {expiry} s]\r\n", item.value_len)
             }
+            Self::Sizes => Ok(()),
         };
     }
 }

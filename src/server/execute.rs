@@ -1,6 +1,7 @@
 //! Request x store x now -> reply: no I/O, no clock, nothing remembered but counts.
 
 use crate::clock::Now;
+use crate::config::Settings;
 use crate::counters::{Count, Counters};
 use crate::output::Output;
 use crate::storing::Storing;
@@ -21,8 +22,7 @@ pub(crate) struct Context<'a> {
     pub(crate) store: &'a Store,
     pub(crate) counters: &'a Counters,
     pub(crate) now: Now,
-    /// Whether items die at their exptime.
-    pub(crate) expiry: bool,
+    pub(crate) settings: &'a Settings,
 }
 
 impl Context<'_> {
@@ -31,7 +31,7 @@ impl Context<'_> {
         let visit = |hit: Hit<'_>| {
             let mut header =
                 ValueHeader::new(key, hit.client_flags, hit.value.as_slice().len() as u64);
-            header.cas = request.with_cas.then_some(hit.cas);
+            header.cas = request.with_cas.then(|| self.shown_cas(hit.cas));
             out.put_hit(header, hit.value);
         };
         let now = self.now.time;
@@ -94,6 +94,7 @@ impl Context<'_> {
             StorageMode::Append => self.store.append(key, value.as_slice(), now),
             StorageMode::Prepend => self.store.prepend(key, value.as_slice(), now),
             StorageMode::Cas(unique) => {
+                let unique = self.compared_cas(unique);
                 let outcome = self.store.cas(key, item(value), unique, now);
                 self.count_cas(outcome);
                 outcome
@@ -113,6 +114,16 @@ impl Context<'_> {
             StoreOutcome::TooLarge => self.too_large(),
             StoreOutcome::NoMemory => self.no_memory(),
         }
+    }
+
+    /// The cas unique that clients see.
+    pub(crate) const fn shown_cas(&self, cas: u64) -> u64 {
+        if self.settings.cas { cas } else { 0 }
+    }
+
+    /// The cas unique to compare with: none matches if there shall be none.
+    pub(crate) const fn compared_cas(&self, unique: u64) -> u64 {
+        if self.settings.cas { unique } else { u64::MAX }
     }
 
     pub(crate) fn count_cas(&self, outcome: StoreOutcome) {
@@ -228,6 +239,9 @@ impl Context<'_> {
 
     pub(crate) fn flush_all(&self, request: FlushAll) -> Response<'static> {
         self.counters.increment(Count::CmdFlush);
+        if !self.settings.allowed.flush {
+            return Response::Error(ErrorReply::FLUSH_NOT_ALLOWED);
+        }
         let at = match self.moment(request.delay) {
             Expiry::Never => self.now.time,
             Expiry::At(at) => at,
@@ -238,7 +252,7 @@ impl Context<'_> {
 
     /// When an item dies.
     pub(crate) fn expiry(&self, exptime: Exptime) -> Expiry {
-        if self.expiry {
+        if self.settings.expiry {
             self.moment(exptime)
         } else {
             Expiry::Never

@@ -36,7 +36,8 @@ impl Context<'_> {
             unnoticed: flags.has(b'u'),
         };
         let now = self.now.time;
-        let looked = self.store.fetch(key, &fetch, now, |hit, fetched| {
+        let looked = self.store.fetch(key, &fetch, now, |mut hit, fetched| {
+            hit.cas = self.shown_cas(hit.cas);
             let facts = facts(key, flags, &hit, fetched.expiry_before, now);
             let marks = MetaMarks {
                 taken: hit.marks.claimed,
@@ -114,7 +115,7 @@ impl Context<'_> {
         };
         let facts = MetaFacts {
             key: Some((key, flags.has(b'b'))),
-            cas: Some(cas),
+            cas: Some(self.shown_cas(cas)),
             value_len: Some(value_len as u64),
             ..MetaFacts::default()
         };
@@ -128,7 +129,11 @@ impl Context<'_> {
         let key = request.key_bytes(&mut buffer);
         let touch = flags.new_exptime().map(|exptime| self.expiry(exptime));
         let remove = Remove {
-            compare: flags.compare_cas(),
+            // Without cas uniques all of them are 0.
+            compare: flags
+                .compare_cas()
+                .filter(|unique| self.settings.cas || *unique != 0)
+                .map(|unique| self.compared_cas(unique)),
             stale: flags.has(b'I'),
             emptied: flags
                 .has(b'x')
@@ -175,7 +180,10 @@ impl Context<'_> {
             up,
             delta: flags.delta(),
             // As in memcached, 0 stands for no comparison.
-            compare: flags.compare_cas().filter(|unique| *unique != 0),
+            compare: flags
+                .compare_cas()
+                .filter(|unique| *unique != 0)
+                .map(|unique| self.compared_cas(unique)),
             create: create.map(|create| (flags.initial(), create)),
             touch: flags.new_exptime().map(|exptime| self.expiry(exptime)),
             cas: flags.new_cas(),
@@ -215,7 +223,7 @@ impl Context<'_> {
         };
         let facts = MetaFacts {
             key: Some((key, flags.has(b'b'))),
-            cas: Some(number.cas),
+            cas: Some(self.shown_cas(number.cas)),
             seconds_left: Some(seconds_left(expiry, self.now.time)),
             ..MetaFacts::default()
         };
@@ -244,7 +252,7 @@ impl Context<'_> {
                 "exp={} la={} cas={} fetch={} cls=1 size={}",
                 seconds_left(hit.expiry, now),
                 hit.idle_seconds,
-                hit.cas,
+                self.shown_cas(hit.cas),
                 if hit.fetched { "yes" } else { "no" },
                 item_len(key.len(), hit.client_flags, hit.value.as_slice().len()),
             );
@@ -280,7 +288,7 @@ impl Context<'_> {
         };
         Write {
             mode,
-            compare: flags.compare_cas(),
+            compare: flags.compare_cas().map(|unique| self.compared_cas(unique)),
             accept_stale: flags.has(b'I'),
             cas: flags.new_cas(),
             encoded_key: flags.has(b'b'),

@@ -3,14 +3,16 @@
 use clap::{ArgAction, Parser};
 use std::path::PathBuf;
 
-/// A cache daemon that any memcached client can talk to, over the classic text protocol
+/// A cache daemon that any memcached client can talk to, over the classic text protocol and the meta protocol
 #[derive(Clone, Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 #[command(
     name = "nuthatch",
     version = concat!(env!("CARGO_PKG_VERSION"), " (memcached 1.6.45)"),
     disable_version_flag = true,
     args_override_self = true,
     infer_long_args = true,
+    after_help = "Each long flag may also come from the environment: NUTHATCH_MEMORY_LIMIT for --memory-limit.",
     allow_negative_numbers = true
 )]
 pub struct Flags {
@@ -47,6 +49,26 @@ pub struct Flags {
     #[arg(short = 'M', long = "disable-evictions")]
     pub disable_evictions: bool,
 
+    /// Refuse what needs cas uniques; all of them read 0
+    #[arg(short = 'C', long = "disable-cas")]
+    pub disable_cas: bool,
+
+    /// Refuse `flush_all`
+    #[arg(short = 'F', long = "disable-flush-all", help = "Refuse flush_all")]
+    pub disable_flush_all: bool,
+
+    /// Refuse to list keys: cachedump, metadump, mgdump, stats detail
+    #[arg(short = 'X', long = "disable-dumping")]
+    pub disable_dumping: bool,
+
+    /// Refuse watch
+    #[arg(short = 'W', long = "disable-watch")]
+    pub disable_watch: bool,
+
+    /// Obey shutdown
+    #[arg(short = 'A', long = "enable-shutdown")]
+    pub enable_shutdown: bool,
+
     /// Compress values from so many bytes up, if that saves an eighth of them; 0 is none
     #[arg(long = "compress-min", value_name = "NUM", default_value = "0", value_parser = number::<u32>)]
     pub compress_min: u32,
@@ -80,6 +102,66 @@ pub struct Flags {
     #[arg(short = 'b', long = "listen-backlog", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
     pub listen_backlog: i32,
 
+    /// Protocol: ascii, or auto, which is the same; there is no binary protocol
+    #[arg(
+        short = 'B',
+        long = "protocol",
+        value_name = "NAME",
+        default_value = "auto"
+    )]
+    pub protocol: String,
+
+    /// SASL logins; there are none, and it is refused
+    #[arg(short = 'S', long = "enable-sasl", hide = true)]
+    pub enable_sasl: bool,
+
+    /// Growth of slabs; no effect: there are none
+    #[arg(
+        short = 'f',
+        long = "slab-growth-factor",
+        value_name = "NUM",
+        hide = true
+    )]
+    pub slab_growth_factor: Option<String>,
+
+    /// Least room for an item; no effect: there are no slabs
+    #[arg(short = 'n', long = "slab-min-size", value_name = "NUM", hide = true)]
+    pub slab_min_size: Option<String>,
+
+    /// Steering of network queues; no effect
+    #[arg(short = 'N', long = "napi-ids", value_name = "NUM", hide = true)]
+    pub napi_ids: Option<String>,
+
+    /// Large memory pages; no effect
+    #[arg(short = 'L', long = "enable-largepages", hide = true)]
+    pub enable_largepages: bool,
+
+    /// Leave a core when it crashes, however large
+    #[arg(short = 'r', long = "enable-coredumps")]
+    pub enable_coredumps: bool,
+
+    /// Keep all memory from being swapped out
+    #[arg(short = 'k', long = "lock-memory")]
+    pub lock_memory: bool,
+
+    /// Suboptions, by commas.
+    #[arg(
+        short = 'o',
+        long = "extended",
+        value_name = "LIST",
+        action = ArgAction::Append,
+        help = "Suboptions by commas: idle_timeout=SECONDS, no_maxconns_fast, track_sizes, and others of memcached"
+    )]
+    pub extended: Vec<String>,
+
+    /// Print the licence
+    #[arg(short = 'i', long = "license")]
+    pub license: bool,
+
+    /// Words that are no flags are skipped
+    #[arg(hide = true)]
+    pub words: Vec<String>,
+
     /// Log more: -v connections, -vv requests with their keys
     #[arg(short = 'v', long = "verbose", action = ArgAction::Count)]
     pub verbose: u8,
@@ -93,13 +175,7 @@ pub struct Flags {
     pub pidfile: Option<PathBuf>,
 
     /// Become this user; only, and always, needed by root
-    #[arg(
-        short = 'u',
-        long = "user",
-        value_name = "USER",
-        env = "NUTHATCH_USER",
-        hide_env_values = true
-    )]
+    #[arg(short = 'u', long = "user", value_name = "USER")]
     pub user: Option<String>,
 
     /// Print the version

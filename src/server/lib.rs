@@ -7,6 +7,8 @@
 //! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
 #![forbid(unsafe_code)]
 
+pub mod administer;
+pub mod argv;
 mod body;
 mod buffer_pool;
 pub mod clock;
@@ -20,6 +22,7 @@ pub mod flags;
 mod input;
 mod listener;
 mod maintenance;
+pub mod options;
 mod output;
 pub mod process;
 mod server;

@@ -15,6 +15,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -183,6 +184,7 @@ impl Listener {
             Self::Tcp(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 loop {
+                    acceptor.wait_for_room().await;
                     let accepted = listener.accept().await.and_then(|(stream, _)| {
                         stream.set_nodelay(true)?;
                         Ok(Stream::Tcp(stream.into_std()?))
@@ -193,6 +195,7 @@ impl Listener {
             Self::Unix(listener, _file) => {
                 let listener = tokio::net::UnixListener::from_std(listener)?;
                 loop {
+                    acceptor.wait_for_room().await;
                     let accepted = listener
                         .accept()
                         .await
@@ -213,6 +216,24 @@ struct Acceptor {
 }
 
 impl Acceptor {
+    /// Where those who connect shall wait rather than be refused, waits until somebody has left.
+    async fn wait_for_room(&mut self) {
+        let settings = &self.shared.settings;
+        let is_full =
+            || self.shared.connections.load(Ordering::Relaxed) >= settings.connections_max;
+        if !settings.extended.waits_at_limit || !is_full() {
+            return;
+        }
+        self.shared.accepting.store(false, Ordering::Relaxed);
+        self.counters.increment(Count::ListenDisabledNum);
+        while is_full() {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            let paused_us = u64::try_from(ACCEPT_PAUSE.as_micros()).unwrap_or(u64::MAX);
+            self.counters.add(Count::TimeInListenDisabledUs, paused_us);
+        }
+        self.shared.accepting.store(true, Ordering::Relaxed);
+    }
+
     async fn hand_over(&mut self, accepted: io::Result<Stream>) {
         let stream = match accepted {
             Ok(stream) => stream,

@@ -1,18 +1,22 @@
 //! The `nuthatch` binary: flags, then configuration, then the daemon, then the exit code.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
+use nuthatch::argv;
 use nuthatch::clock::Clock;
 use nuthatch::config::{Config, ConfigError};
 use nuthatch::flags::Flags;
 use nuthatch::process::{self, PidFile, ProcessError};
 use nuthatch::{Bound, signals, telemetry};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const LICENCE: &str =
+    "nuthatch is licensed under MIT or Apache-2.0, at your option; both come with it.";
 
 /// The exit codes of memcached.
 const EXIT_VALUE: u8 = 1;
@@ -21,7 +25,8 @@ const EXIT_NO_USER: u8 = 67;
 const EXIT_SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
-    let flags = match Flags::try_parse() {
+    let variable = |name: &str| std::env::var(name).ok();
+    let flags = match argv::parse(std::env::args_os(), variable) {
         Ok(flags) => flags,
         Err(error) => {
             // Help and version are "errors" that go to standard output. Nobody is left to tell if
@@ -34,6 +39,11 @@ fn main() -> ExitCode {
             };
         }
     };
+    if flags.license {
+        // Nobody is left to tell if the terminal is gone.
+        drop(writeln!(io::stdout(), "{LICENCE}"));
+        return ExitCode::SUCCESS;
+    }
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -52,6 +62,12 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     signals::hold()?;
     let log_level = telemetry::init(flags.verbose);
     let config = Config::from_flags(flags)?;
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
+    if config.core_dumps {
+        process::allow_core_dumps()?;
+    }
     process::raise_descriptor_limit(config.settings.connections_max);
     // While root: low ports. As the user: the Unix socket, which is then the user's.
     let bound = Bound::tcp(&config)?;
@@ -59,6 +75,9 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     let server = bound.into_server(config.clone(), Clock::machine(), log_level)?;
     if config.daemon {
         process::detach(config.verbosity > 0)?;
+    }
+    if config.lock_memory {
+        process::lock_memory();
     }
     let pid_file = config.pidfile.as_deref().and_then(PidFile::write);
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
@@ -106,8 +125,8 @@ impl From<nuthatch::ListenError> for Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self {
             exit_code: EXIT_SYSTEM,
             message: error.to_string(),

@@ -1,6 +1,7 @@
 //! What the daemon does to its own process: descriptor limit, user, background, pid file.
 
 use nix::errno::Errno;
+use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, User, daemon, geteuid, setgid, setgroups, setuid};
 use std::fs;
@@ -57,6 +58,27 @@ pub fn raise_descriptor_limit(connections: usize) {
             ?raised,
             "fewer connections than -c allows: too few descriptors"
         );
+    }
+}
+
+/// Lets a crash leave a core, as large as the system allows.
+///
+/// # Errors
+/// The system refuses.
+pub fn allow_core_dumps() -> Result<(), ProcessError> {
+    getrlimit(Resource::RLIMIT_CORE)
+        .and_then(|(_, hard)| {
+            let unlimited = nix::libc::RLIM_INFINITY;
+            setrlimit(Resource::RLIMIT_CORE, unlimited, unlimited)
+                .or_else(|_| setrlimit(Resource::RLIMIT_CORE, hard, hard))
+        })
+        .map_err(system("allow core dumps (-r)"))
+}
+
+/// Keeps all memory, also what is still to come, from being swapped out. What cannot be had is said.
+pub fn lock_memory() {
+    if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
+        tracing::warn!(%error, "memory is not locked (-k): see LimitMEMLOCK and ulimit -l");
     }
 }
 

@@ -113,8 +113,13 @@ impl Server {
                 }
             });
         }
-        local.spawn_local(maintenance::run(self.shared));
-        local.block_on(&runtime, shutdown);
+        local.spawn_local(maintenance::run(Arc::clone(&self.shared)));
+        local.block_on(&runtime, async {
+            tokio::select! {
+                () = shutdown => {}
+                () = self.shared.stop.notified() => {}
+            }
+        });
         tracing::info!("stopping");
         // Closes the listening sockets before the workers finish.
         drop(local);

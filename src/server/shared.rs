@@ -5,10 +5,12 @@ use crate::config::{Config, Settings};
 use crate::counters::{Counters, Totals};
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
+use nuthatch_protocol::{ErrorReply, Response};
 use nuthatch_store::{Config as StoreConfig, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// The store, the settings, and what everybody has counted.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub struct Shared {
     pub(crate) settings: Settings,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
+    /// Whether those who connect are looked at.
+    pub(crate) accepting: AtomicBool,
+    /// Told when a client asks the daemon to stop.
+    pub(crate) stop: Notify,
     pub(crate) clock: Clock,
     pub(crate) log_level: LogLevel,
     /// Sockets that listen.
@@ -43,6 +49,8 @@ impl Shared {
             settings: config.settings.clone(),
             config: config.clone(),
             tuning: Mutex::default(),
+            accepting: AtomicBool::new(true),
+            stop: Notify::new(),
             clock,
             log_level,
             listeners: AtomicUsize::new(0),
@@ -50,6 +58,19 @@ impl Shared {
             threads: Mutex::default(),
             reset: Mutex::default(),
         })
+    }
+
+    /// Stops the daemon, as a client may ask for with `shutdown` or `shutdown graceful`; returns why not.
+    pub(crate) fn request_stop(&self, mode: &[u8]) -> Option<Response<'static>> {
+        if !self.settings.allowed.shutdown {
+            return Some(Response::Error(ErrorReply::SHUTDOWN_DISABLED));
+        }
+        if !mode.is_empty() && mode != b"graceful" {
+            return Some(Response::Error(ErrorReply::SHUTDOWN_MODE));
+        }
+        tracing::info!("a client asked for shutdown");
+        self.stop.notify_one();
+        None
     }
 
     /// What operators have tuned.

@@ -12,12 +12,14 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
     write_sockets_and_memory(shared, out);
     write_slabs_and_crawler(shared, out);
     write_lru(shared, out);
+    let extended = shared.settings.extended;
+    let idle_timeout = extended.idle_timeout.map_or(0, |idle| idle.as_secs());
+    put("idle_timeout", idle_timeout, out);
     for (name, value) in [
-        ("idle_timeout", "0"),
         ("watcher_logbuf_size", "262144"),
         ("worker_logbuf_size", "65536"),
         ("read_buf_mem_limit", "0"),
-        ("track_sizes", "no"),
+        ("track_sizes", yes_or_no(extended.track_sizes)),
         ("inline_ascii_response", "no"),
         ("ssl_enabled", "no"),
         ("num_napi_ids", "(null)"),
@@ -49,7 +51,10 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
     put("evictions", &if config.evict { "on" } else { "off" });
     put("domain_socket", &socket);
     put("umask", &format_args!("{umask:o}"));
-    put("shutdown_command", &"no");
+    put(
+        "shutdown_command",
+        &yes_or_no(config.settings.allowed.shutdown),
+    );
     put("growth_factor", &"1.25");
     put("chunk_size", &48);
     put("num_threads", &threads);
@@ -57,13 +62,20 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
     put("stat_key_prefix", &":");
     put("detail_enabled", &"no");
     put("reqs_per_event", &config.settings.requests_per_turn);
-    put("cas_enabled", &"yes");
+    put("cas_enabled", &yes_or_no(config.settings.cas));
     put("tcp_backlog", &config.backlog);
-    put("binding_protocol", &"ascii");
+    let is_ascii = config.protocol == "ascii";
+    put(
+        "binding_protocol",
+        &if is_ascii { "ascii" } else { "auto-negotiate" },
+    );
     put("auth_enabled_sasl", &"no");
     put("auth_enabled_ascii", &"no");
     put("item_size_max", &config.item_len_max);
-    put("maxconns_fast", &"yes");
+    put(
+        "maxconns_fast",
+        &yes_or_no(!config.settings.extended.waits_at_limit),
+    );
 }
 
 fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
@@ -82,8 +94,9 @@ fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
     put("lru_crawler_sleep", &tuning.crawler_sleep);
     put("lru_crawler_tocrawl", &tuning.crawler_to_crawl);
     put("tail_repair_time", &0);
-    put("flush_enabled", &"yes");
-    put("dump_enabled", &"yes");
+    let allowed = shared.settings.allowed;
+    put("flush_enabled", &yes_or_no(allowed.flush));
+    put("dump_enabled", &yes_or_no(allowed.dump));
     put("hash_algorithm", &"foldhash");
 }
 

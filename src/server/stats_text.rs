@@ -1,7 +1,7 @@
 //! The `stats` command: memcached's names, in memcached's order.
 
+use crate::administer::VERSION;
 use crate::clock::Now;
-use crate::connection::VERSION;
 use crate::counters::{Count, Totals};
 use crate::dump::Dump;
 use crate::output::Output;
@@ -35,6 +35,9 @@ enum Source {
 }
 
 use Source::{Counted, Known, Zero};
+
+/// Told only where somebody is disconnected for it.
+const IDLE_KICKS: &str = "idle_kicks";
 
 /// Every name, in order.
 const GENERAL: &[(&str, Source)] = &[
@@ -98,13 +101,17 @@ const GENERAL: &[(&str, Source)] = &[
     ("store_no_memory", Counted(Count::StoreNoMemory)),
     ("auth_cmds", Zero),
     ("auth_errors", Zero),
+    (IDLE_KICKS, Counted(Count::IdleKicks)),
     ("bytes_read", Counted(Count::BytesRead)),
     ("bytes_written", Counted(Count::BytesWritten)),
     (
         "limit_maxbytes",
         Known(|s| Value::Number(s.store.limit_bytes)),
     ),
-    ("accepting_conns", Known(|_| Value::Number(1))),
+    (
+        "accepting_conns",
+        Known(|s| Value::Number(s.shared.accepting.load(Ordering::Relaxed).into())),
+    ),
     ("listen_disabled_num", Counted(Count::ListenDisabledNum)),
     (
         "time_in_listen_disabled_us",
@@ -195,12 +202,18 @@ pub(crate) fn answer(
     if is(b"settings") {
         stats_settings::write(shared, out);
     } else if is(b"cachedump") {
+        if !shared.settings.allowed.dump {
+            return Ok(Response::Error(ErrorReply::CACHEDUMP_NOT_ALLOWED));
+        }
         return cachedump(arguments);
     } else if is(b"items") {
         stats_items::write_items(shared, now, out);
     } else if is(b"slabs") {
         stats_items::write_slabs(shared, out);
     } else if is(b"sizes") {
+        if shared.settings.extended.track_sizes {
+            return Err(Dump::of_sizes());
+        }
         put("sizes_status", "disabled", out);
     } else if name == b"compression" {
         write_compression(shared, out);
@@ -229,7 +242,11 @@ fn write_general(shared: &Shared, now: Now, out: &mut Output) {
         totals: shared.totals(),
         store: shared.store.snapshot(),
     };
+    let has_kicks = shared.settings.extended.idle_timeout.is_some();
     for (name, source) in GENERAL {
+        if *name == IDLE_KICKS && !has_kicks {
+            continue;
+        }
         let value = match source {
             Counted(count) => Value::Number(sources.totals.get(*count)),
             Known(value) => value(&sources),

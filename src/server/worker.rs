@@ -68,7 +68,7 @@ impl Worker {
             store: &self.shared.store,
             counters: &self.counters,
             now: self.shared.clock.now(),
-            expiry: self.shared.settings.expiry,
+            settings: &self.shared.settings,
         }
     }
 

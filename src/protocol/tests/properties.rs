@@ -3,9 +3,9 @@
 
 use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, LINES_AHEAD_MAX, VALUE_LEN_MAX};
 use nuthatch_protocol::{
-    Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime, FlushAll, Key,
-    Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder, Response, Retrieve, Storage,
-    StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
+    AdminCommand, Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime,
+    FlushAll, Key, Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder, Response, Retrieve,
+    Storage, StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -120,7 +120,9 @@ proptest! {
         memory_limit.mebibytes = mebibytes;
         memory_limit.noreply = noreply;
         round_trip(&Request::MemoryLimit(memory_limit))?;
-        for request in [Request::Version, Request::Shutdown, Request::Quit, Request::Stats(b""),
+        for request in [Request::Version, Request::Shutdown(b""), Request::Shutdown(b"graceful"),
+            Request::Admin(AdminCommand::Lru, b"mode flat"), Request::Admin(AdminCommand::Slabs, b""),
+            Request::Quit, Request::Stats(b""),
             Request::Stats(b"detail on")]
         {
             round_trip(&request)?;

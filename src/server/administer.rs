@@ -1,0 +1,91 @@
+//! Requests about the daemon and not about an item.
+
+use crate::dump::Dump;
+use crate::execute::Context;
+use crate::output::Output;
+use crate::shared::Shared;
+use crate::stats_text;
+use nuthatch_protocol::{AdminCommand, ErrorReply, MemoryLimit, Request, Response};
+
+/// What `version` answers. Clients look for the release of memcached whose commands they may use; a
+/// suffix, as memcached's own builds between releases have one, says who answers.
+pub const VERSION: &str = concat!("1.6.45-nuthatch-", env!("CARGO_PKG_VERSION"));
+
+/// The smallest limit that `cache_memlimit` takes (memcached `process_memlimit_command`).
+const MEMORY_LIMIT_MEBIBYTES_MIN: u32 = 8;
+
+/// Above this, somebody meant bytes (memcached `process_memlimit_command`).
+const MEMORY_LIMIT_MEBIBYTES_MAX: u32 = 1_000_000_000;
+
+/// What to do about such a request.
+#[derive(Debug)]
+pub(crate) enum Administered {
+    /// Say this, behind what has been written.
+    Answer(Response<'static>),
+    /// Send this list.
+    List(Dump),
+    /// Say nothing: the daemon stops.
+    Stop,
+}
+
+use Administered::{Answer, List, Stop};
+
+/// Answers the request; what has more than one line goes to `out`.
+pub(crate) fn answer(
+    shared: &Shared,
+    context: &Context<'_>,
+    request: &Request<'_>,
+    out: &mut Output,
+) -> Administered {
+    Answer(match request {
+        Request::FlushAll(request) => context.flush_all(*request),
+        Request::Verbosity(request) => {
+            shared.log_level.set(request.level);
+            Response::Ok
+        }
+        Request::MemoryLimit(request) => set_memory_limit(context, *request),
+        Request::Stats(arguments) => {
+            return match stats_text::answer(shared, arguments, context.now, out) {
+                Ok(response) => Answer(response),
+                Err(dump) => List(dump),
+            };
+        }
+        Request::Admin(AdminCommand::LruCrawler, arguments) => {
+            return lru_crawler(shared, arguments, out);
+        }
+        Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
+        Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
+        Request::Admin(AdminCommand::RefreshCerts, _) => Response::Error(ErrorReply::NO_TLS),
+        Request::Version => Response::Version(VERSION.as_bytes()),
+        Request::Shutdown(mode) => match shared.request_stop(mode) {
+            Some(refusal) => refusal,
+            None => return Stop,
+        },
+        // Also a request of a later version of the protocol.
+        _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+    })
+}
+
+fn lru_crawler(shared: &Shared, arguments: &[u8], out: &Output) -> Administered {
+    let is_enabled = shared.tuning().crawler;
+    let is_allowed = shared.settings.allowed.dump;
+    match Dump::of_crawler(arguments, is_enabled, is_allowed, out.len() > 0) {
+        Some(Ok(dump)) => List(dump),
+        Some(Err(refusal)) => Answer(Response::Error(refusal)),
+        None => Answer(shared.lock_tuning().lru_crawler(arguments)),
+    }
+}
+
+fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'static> {
+    let Some(mebibytes) = request.mebibytes else {
+        return Response::Error(ErrorReply::UNKNOWN_COMMAND);
+    };
+    if mebibytes < MEMORY_LIMIT_MEBIBYTES_MIN {
+        Response::Error(ErrorReply::MEMORY_LIMIT_TOO_SMALL)
+    } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
+        Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
+    } else {
+        context.store.set_memory_limit(u64::from(mebibytes) << 20);
+        Response::Ok
+    }
+}
