@@ -1,5 +1,5 @@
 //! memcached's command-line dialect, where it is not that of clap: what unit files, images and charts
-//! pass is turned into what [`Flags`](crate::flags::Flags) reads.
+//! pass is turned into what [`Flags`] reads.
 
 use clap::CommandFactory;
 use clap::parser::ValueSource;
