@@ -106,6 +106,7 @@ fn what_is_not_allowed_is_refused_in_memcacheds_words() {
             "stats cachedump 1 1",
             "CLIENT_ERROR stats cachedump not allowed",
         ),
+        ("stats detail on", "CLIENT_ERROR stats detail not allowed"),
         ("shutdown", "SERVER_ERROR: shutdown not enabled"),
         ("shutdown graceful", "SERVER_ERROR: shutdown not enabled"),
     ] {

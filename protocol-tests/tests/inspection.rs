@@ -238,3 +238,103 @@ fn a_crawler_is_enabled_and_disabled() {
         assert_eq!(ask(&mut peer, &request, "MN"), [answer], "{request}");
     }
 }
+
+#[test]
+fn requests_are_counted_by_prefix_as_memcached_counts_them() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let memcached = Memcached::start().unwrap();
+    let requests = "stats detail on\r\nget a:1\r\nset b:1 0 0 1\r\n1\r\nget b:1 b:2\r\nms c:1 1\r\n1\r\nmg c:1\r\n\
+        md c:1\r\nincr e:1 1\r\ntouch f:1 1\r\ngat 1 g:1\r\ndelete h:1\r\nadd b:1 0 0 1\r\n1\r\nget plain\r\n\
+        get :x\r\nget a:b:c\r\nappend k:1 0 0 1\r\n1\r\ndelete b:1\r\nstats detail off\r\n\
+        get a:1\r\nstats detail\r\nstats detail x\r\nmn\r\n";
+    let (mut ours, mut theirs) = (nuthatch.connect().unwrap(), memcached.connect().unwrap());
+    assert_eq!(
+        ask(&mut ours, requests, "MN"),
+        ask(&mut theirs, requests, "MN")
+    );
+    let dump = "stats detail dump\r\n";
+    let [our_dump, their_dump] = [ask(&mut ours, dump, "END"), ask(&mut theirs, dump, "END")];
+    let expected = [
+        "PREFIX  get 1 hit 0 set 0 del 0",
+        "PREFIX a get 2 hit 0 set 0 del 0",
+        "PREFIX b get 2 hit 1 set 2 del 1",
+        "PREFIX g get 1 hit 0 set 0 del 0",
+        "PREFIX h get 0 hit 0 set 0 del 1",
+        "PREFIX k get 0 hit 0 set 1 del 0",
+    ];
+    assert_eq!(our_dump, expected);
+    let their_dump: BTreeSet<String> = their_dump.into_iter().collect();
+    assert_eq!(their_dump, expected.map(str::to_owned).into());
+    let reset = "stats reset\r\nstats detail dump\r\n";
+    assert_eq!(ask(&mut ours, reset, "END"), ["RESET"]);
+    assert_eq!(ask(&mut theirs, reset, "END"), ["RESET"]);
+}
+
+#[test]
+fn prefixes_may_end_with_another_character() {
+    let nuthatch = Nuthatch::start(&["-D", "/"]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    let _ = ask(&mut peer, "get a/b:c\r\n", "END");
+    let lines = ask(&mut peer, "stats detail dump\r\n", "END");
+    assert_eq!(lines, ["PREFIX a get 1 hit 0 set 0 del 0"]);
+    let settings = ask(&mut peer, "stats settings\r\n", "END");
+    for expected in ["STAT stat_key_prefix /", "STAT detail_enabled yes"] {
+        assert!(settings.iter().any(|line| line == expected), "{expected}");
+    }
+}
+
+#[test]
+fn every_socket_is_listed_with_what_it_waits_for() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    let mut half = nuthatch.connect().unwrap();
+    half.write_all(b"version\r\nset large 0 0 100000\r\nabc")
+        .unwrap();
+    assert_eq!(ask(&mut half, "", "VERSION 1.6.45-nuthatch-0.1.0").len(), 0);
+    nuthatch.clock().advance(std::time::Duration::from_secs(7));
+    let own = peer.stream().local_addr().unwrap();
+    let address = nuthatch.address();
+    // Each socket's lines, without its descriptor.
+    let conns = |peer: &mut _| -> Vec<Vec<String>> {
+        let lines = ask(peer, "stats conns\r\n", "END");
+        let of = |line: &String| {
+            let (fd, rest) = line.strip_prefix("STAT ").unwrap().split_once(':').unwrap();
+            (fd.parse::<u32>().unwrap(), rest.to_owned())
+        };
+        let all: Vec<(u32, String)> = lines.iter().map(of).collect();
+        assert!(all.is_sorted_by_key(|(fd, _)| *fd));
+        let sockets = all.chunk_by(|(one, _), (other, _)| one == other);
+        sockets
+            .map(|lines| lines.iter().map(|(_, line)| line.clone()).collect())
+            .collect()
+    };
+    let is_seen = (0..100_000).any(|_| {
+        let sockets = conns(&mut peer);
+        assert_eq!(sockets.len(), 3, "{sockets:?}");
+        sockets
+            .iter()
+            .any(|lines| lines.contains(&"state conn_nread".to_owned()))
+    });
+    assert!(is_seen);
+    let sockets = conns(&mut peer);
+    let listening = [
+        format!("addr tcp:{address}"),
+        "state conn_listening".to_owned(),
+        "secs_since_last_cmd 7".to_owned(),
+    ];
+    assert!(sockets.contains(&listening.into()), "{sockets:?}");
+    let asking = [
+        format!("addr tcp:{own}"),
+        format!("listen_addr tcp:{address}"),
+        "state conn_parse_cmd".to_owned(),
+        "secs_since_last_cmd 0".to_owned(),
+    ];
+    assert!(sockets.contains(&asking.into()), "{sockets:?}");
+    let waiting = sockets
+        .iter()
+        .find(|lines| lines.contains(&"state conn_nread".to_owned()));
+    assert_eq!(waiting.unwrap().last().unwrap(), "secs_since_last_cmd 7");
+    drop(half);
+    let is_gone = (0..100_000).any(|_| conns(&mut peer).len() == 2);
+    assert!(is_gone);
+}

@@ -14,6 +14,9 @@ const REQUESTS_PER_TURN: u32 = 1000;
 /// Shorter values never become smaller by an eighth, so a threshold below this is a mistake.
 const COMPRESS_LEN_MIN: usize = 64;
 
+/// Between the prefix of a key and the rest of it.
+pub(crate) const PREFIX_DELIMITER: u8 = b':';
+
 const ITEM_LEN_MIN: u64 = 1024;
 const ITEM_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -81,6 +84,8 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Whom to become, if root.
     pub user: Option<String>,
+    /// What is between the prefix of a key and the rest of it, if requests are to be counted by prefixes.
+    pub prefix_delimiter: Option<u8>,
     /// What was said of the protocol: `auto` or `ascii`.
     pub protocol: String,
     /// Leave a core when it crashes.
@@ -180,6 +185,10 @@ impl Config {
             daemon: flags.daemon,
             pidfile: flags.pidfile.as_deref().map(absolute),
             user: flags.user.clone(),
+            prefix_delimiter: flags
+                .prefix_delimiter
+                .as_ref()
+                .and_then(|text| text.bytes().next()),
             protocol: flags.protocol.clone(),
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,

@@ -7,6 +7,7 @@ use crate::dump::Dump;
 use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
+use crate::stats_conns::{Listed, State};
 use crate::storing::Storing;
 use crate::worker::Worker;
 use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
@@ -33,12 +34,21 @@ pub async fn serve<S>(stream: S, worker: &Worker)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    serve_listed(stream, worker, None).await;
+}
+
+/// The same for a socket that `stats conns` lists.
+pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&Listed<'_>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut input = Input::default();
     let mut decoder = RequestDecoder::new();
     let mut peer = Peer {
         stream,
         output: Output::default(),
         worker,
+        listed,
     };
     // An error of the stream means that the peer is gone; there is nobody to tell.
     while let Ok(read @ 1..) = fill(&mut input, &mut peer.stream, worker).await {
@@ -128,6 +138,7 @@ struct Peer<'w, S> {
     stream: S,
     output: Output,
     worker: &'w Worker,
+    listed: Option<&'w Listed<'w>>,
 }
 
 impl<'w, S> Peer<'w, S>
@@ -141,6 +152,9 @@ where
         input: &mut Input,
     ) -> io::Result<Next> {
         let mut turn = Turn::begin(self.worker);
+        if let Some(listed) = self.listed {
+            listed.answer(turn.context.now.time);
+        }
         let next = loop {
             let (answered, pause) = self.answer_at_once(&mut turn, decoder, input.unread());
             let used = match pause {
@@ -172,7 +186,14 @@ where
             self.give_way(&mut turn).await?;
         };
         self.flush(&mut turn).await?;
+        self.show(State::Reading);
         Ok(next)
+    }
+
+    fn show(&self, state: State) {
+        if let Some(listed) = self.listed {
+            listed.set(state);
+        }
     }
 
     /// Answers requests for as long as nothing must be waited for; returns how many bytes they took, and why it
@@ -320,11 +341,13 @@ where
         begun: &[u8],
     ) -> io::Result<()> {
         self.flush(turn).await?;
+        self.show(State::ReadingValue);
         let arriving = turn.context.store.arriving();
         let received = body::read_large(&mut self.stream, request, begun, arriving).await?;
         let read = body::body_len(request).saturating_sub(begun.len() as u64);
         self.worker.counters().add(Count::BytesRead, read);
         turn.context = self.worker.context();
+        self.show(State::Answering);
         turn.requests_left = turn.requests_left.saturating_sub(1);
         self.output.make_room(self.worker.buffers());
         let refusal = match received {
@@ -363,17 +386,20 @@ where
 
     /// Sends a list of all items.
     async fn list(&mut self, turn: &mut Turn<'w>, mut dump: Dump) -> io::Result<()> {
-        self.output.put_text(dump.begin(), self.worker.buffers());
+        self.output.make_room(self.worker.buffers());
+        self.output.put_text(dump.begin());
         let mut text = Vec::new();
         let mut more = true;
         while more {
             text.clear();
             more = dump.step(self.worker.shared(), turn.context.now, &mut text);
-            self.output.put_text(&text, self.worker.buffers());
+            self.output.make_room(self.worker.buffers());
+            self.output.put_text(&text);
             turn.keys_left = turn.keys_left.saturating_sub(KEYS_PER_LIST_STEP);
             self.give_way(turn).await?;
         }
-        self.output.put_text(dump.end(), self.worker.buffers());
+        self.output.make_room(self.worker.buffers());
+        self.output.put_text(dump.end());
         turn.requests_left = turn.requests_left.saturating_sub(1);
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::counters::{Count, Counters};
 use crate::output::Output;
+use crate::prefix_stats::{Event, PrefixStats};
 use crate::storing::Storing;
 use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{
@@ -23,6 +24,7 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a Counters,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
+    pub(crate) prefixes: &'a PrefixStats,
 }
 
 impl Context<'_> {
@@ -51,9 +53,22 @@ impl Context<'_> {
                 (lookup, Count::TouchHits, Count::TouchMisses)
             }
         };
-        match lookup {
-            Lookup::Hit(()) => self.counters.increment(hits),
-            Lookup::Miss(miss) => self.count_miss(misses, miss),
+        let event = match lookup {
+            Lookup::Hit(()) => {
+                self.counters.increment(hits);
+                Event::Hit
+            }
+            Lookup::Miss(miss) => {
+                self.count_miss(misses, miss);
+                Event::Miss
+            }
+        };
+        self.count_prefix(key.as_bytes(), event);
+    }
+
+    fn count_prefix(&self, key: &[u8], event: Event) {
+        if self.prefixes.is_on() {
+            self.prefixes.count(key, event);
         }
     }
 
@@ -87,6 +102,7 @@ impl Context<'_> {
             value,
         };
         self.counters.increment(Count::CmdSet);
+        self.count_prefix(key, Event::Set);
         let outcome = match request.mode {
             StorageMode::Set => self.store.set(key, item(value), now),
             StorageMode::Add => self.store.add(key, item(value), now),
@@ -213,6 +229,7 @@ impl Context<'_> {
     }
 
     pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
+        self.count_prefix(request.key.as_bytes(), Event::Delete);
         if self.store.delete(request.key.as_bytes(), self.now.time) {
             self.counters.increment(Count::DeleteHits);
             Response::Deleted

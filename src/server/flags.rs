@@ -102,6 +102,15 @@ pub struct Flags {
     #[arg(short = 'b', long = "listen-backlog", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
     pub listen_backlog: i32,
 
+    /// Count requests by the prefix of their key, up to this character; see `stats detail`
+    #[arg(
+        short = 'D',
+        long = "stats-prefix",
+        value_name = "CHAR",
+        help = "Count requests by the prefix of their key, up to this character (stats detail)"
+    )]
+    pub prefix_delimiter: Option<String>,
+
     /// Protocol: ascii, or auto, which is the same; there is no binary protocol
     #[arg(
         short = 'B',

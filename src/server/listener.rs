@@ -3,6 +3,7 @@
 use crate::config::{Listen, TcpAddress};
 use crate::counters::{Count, Counters};
 use crate::shared::{Connection, Shared};
+use crate::stats_conns::State;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nuthatch_protocol::{ErrorReply, Response};
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -180,8 +182,15 @@ impl Listener {
             next: 0,
             quiet_until: Time::default(),
         };
+        let shared = Arc::clone(&acceptor.shared);
+        let list = |fd| {
+            shared
+                .sockets
+                .list(fd, State::Listening, shared.clock.now().time)
+        };
         match self {
             Self::Tcp(listener) => {
+                let _listed = list(listener.as_raw_fd());
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 loop {
                     acceptor.wait_for_room().await;
@@ -193,6 +202,7 @@ impl Listener {
                 }
             }
             Self::Unix(listener, _file) => {
+                let _listed = list(listener.as_raw_fd());
                 let listener = tokio::net::UnixListener::from_std(listener)?;
                 loop {
                     acceptor.wait_for_room().await;

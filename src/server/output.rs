@@ -58,8 +58,7 @@ impl Output {
     }
 
     /// Appends lines as they are, however long.
-    pub(crate) fn put_text(&mut self, text: &[u8], pool: &BufferPool) {
-        self.make_room(pool);
+    pub(crate) fn put_text(&mut self, text: &[u8]) {
         self.copied.put_slice(text);
     }
 

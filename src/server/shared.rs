@@ -1,8 +1,11 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::clock::Clock;
+use crate::config::PREFIX_DELIMITER;
 use crate::config::{Config, Settings};
 use crate::counters::{Counters, Totals};
+use crate::prefix_stats::PrefixStats;
+use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
 use nuthatch_protocol::{ErrorReply, Response};
@@ -19,6 +22,8 @@ pub struct Shared {
     pub(crate) settings: Settings,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
+    pub(crate) prefixes: PrefixStats,
+    pub(crate) sockets: Sockets,
     /// Whether those who connect are looked at.
     pub(crate) accepting: AtomicBool,
     /// Told when a client asks the daemon to stop.
@@ -49,6 +54,11 @@ impl Shared {
             settings: config.settings.clone(),
             config: config.clone(),
             tuning: Mutex::default(),
+            prefixes: PrefixStats::new(
+                config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER),
+                config.prefix_delimiter.is_some(),
+            ),
+            sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stop: Notify::new(),
             clock,

@@ -1,7 +1,7 @@
 //! `stats settings`: memcached's names, in memcached's order. What there is no such thing of has memcached's default,
 //! or what an operator has set it to.
 
-use crate::config::Listen;
+use crate::config::{Listen, PREFIX_DELIMITER};
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::stats_text::put;
@@ -59,8 +59,9 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
     put("chunk_size", &48);
     put("num_threads", &threads);
     put("num_threads_per_udp", &threads);
-    put("stat_key_prefix", &":");
-    put("detail_enabled", &"no");
+    let delimiter = config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER);
+    put("stat_key_prefix", &char::from(delimiter));
+    put("detail_enabled", &yes_or_no(shared.prefixes.is_on()));
     put("reqs_per_event", &config.settings.requests_per_turn);
     put("cas_enabled", &yes_or_no(config.settings.cas));
     put("tcp_backlog", &config.backlog);

@@ -7,7 +7,7 @@ use crate::dump::Dump;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::tuning::{CLASSES, is_short_for};
-use crate::{stats_items, stats_settings};
+use crate::{stats_conns, stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nuthatch_protocol::{ErrorReply, Response, Words, parse_u32};
@@ -197,7 +197,11 @@ pub(crate) fn answer(
     let is = |command: &[u8]| is_short_for(name, command);
     if is(b"reset") {
         shared.reset_counters();
+        shared.prefixes.reset();
         return Ok(Response::Reset);
+    }
+    if is(b"detail") {
+        return Ok(detail(shared, arguments, out));
     }
     if is(b"settings") {
         stats_settings::write(shared, out);
@@ -206,6 +210,8 @@ pub(crate) fn answer(
             return Ok(Response::Error(ErrorReply::CACHEDUMP_NOT_ALLOWED));
         }
         return cachedump(arguments);
+    } else if is(b"conns") {
+        stats_conns::write(shared, now, out);
     } else if is(b"items") {
         stats_items::write_items(shared, now, out);
     } else if is(b"slabs") {
@@ -221,6 +227,18 @@ pub(crate) fn answer(
         return Ok(Response::Error(ErrorReply::UNKNOWN_COMMAND));
     }
     Ok(Response::End)
+}
+
+fn detail(shared: &Shared, arguments: &[&[u8]], out: &mut Output) -> Response<'static> {
+    if !shared.settings.allowed.dump {
+        return Response::Error(ErrorReply::DETAIL_NOT_ALLOWED);
+    }
+    let mut text = Vec::new();
+    let response = shared
+        .prefixes
+        .answer(arguments.first().copied(), &mut text);
+    out.put_text(&text);
+    response
 }
 
 fn cachedump(arguments: &[&[u8]]) -> Result<Response<'static>, Dump> {

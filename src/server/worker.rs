@@ -7,7 +7,9 @@ use crate::counters::Counters;
 use crate::execute::Context;
 use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
+use crate::stats_conns::State;
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,7 @@ impl Worker {
             counters: &self.counters,
             now: self.shared.clock.now(),
             settings: &self.shared.settings,
+            prefixes: &self.shared.prefixes,
         }
     }
 
@@ -120,12 +123,22 @@ async fn converse(accepted: Accepted, worker: Rc<Worker>) {
 }
 
 async fn serve(stream: Stream, worker: &Worker) -> io::Result<()> {
+    let shared = worker.shared();
+    let list = |fd| {
+        shared
+            .sockets
+            .list(fd, State::Reading, shared.clock.now().time)
+    };
     match stream {
         Stream::Tcp(stream) => {
-            connection::serve(tokio::net::TcpStream::from_std(stream)?, worker).await;
+            let listed = list(stream.as_raw_fd());
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            connection::serve_listed(stream, worker, Some(&listed)).await;
         }
         Stream::Unix(stream) => {
-            connection::serve(tokio::net::UnixStream::from_std(stream)?, worker).await;
+            let listed = list(stream.as_raw_fd());
+            let stream = tokio::net::UnixStream::from_std(stream)?;
+            connection::serve_listed(stream, worker, Some(&listed)).await;
         }
     }
     Ok(())
