@@ -66,13 +66,15 @@ where
     S: AsyncRead + Unpin,
 {
     let filled = input.fill(stream, worker.buffers());
-    match worker.settings().extended.idle_timeout {
-        None => filled.await,
-        Some(idle) => timeout(idle, filled).await.unwrap_or_else(|_| {
-            worker.counters().increment(Count::IdleKicks);
-            Ok(0)
-        }),
-    }
+    let Some(idle) = worker.settings().extended.idle_timeout else {
+        return filled.await;
+    };
+    // In a box, or every idle connection would have room for a timer.
+    let filled = Box::pin(timeout(idle, filled));
+    filled.await.unwrap_or_else(|_| {
+        worker.counters().increment(Count::IdleKicks);
+        Ok(0)
+    })
 }
 
 /// What to do when all whole requests have been answered.
@@ -96,7 +98,7 @@ enum Pause<'a> {
     /// The next one asks for several items; its line has so many bytes.
     Retrieve(Retrieve<'a>, usize),
     /// The next one asks for a list of all items; its line has so many bytes.
-    List(Dump, usize),
+    List(Box<Dump>, usize),
     /// The next one has a large value, of which this has arrived.
     Large(Storing<'a>, &'a [u8]),
 }
@@ -166,19 +168,20 @@ where
                 Pause::Close => break Next::Close,
                 Pause::Refused(refused) => {
                     input.consume(answered);
-                    self.refuse(&mut turn, input, refused).await?;
+                    Box::pin(self.refuse(&mut turn, input, refused)).await?;
                     0
                 }
                 Pause::Retrieve(request, line_len) => {
                     self.retrieve(&mut turn, &request).await?;
                     answered.saturating_add(line_len)
                 }
-                Pause::List(dump, line_len) => {
-                    self.list(&mut turn, dump).await?;
+                Pause::List(mut dump, line_len) => {
+                    Box::pin(self.list(&mut turn, &mut dump)).await?;
                     answered.saturating_add(line_len)
                 }
                 Pause::Large(request, begun) => {
-                    self.store_large(&mut turn, &request, begun).await?;
+                    // Boxes, so that no idle connection has room for what few ever do.
+                    Box::pin(self.store_large(&mut turn, &request, begun)).await?;
                     input.unread().len()
                 }
             };
@@ -295,7 +298,7 @@ where
                 let shared = self.worker.shared();
                 match administer::answer(shared, &context, request, &mut self.output) {
                     Administered::Answer(response) => response,
-                    Administered::List(dump) => return Err(Pause::List(dump, line_len)),
+                    Administered::List(dump) => return Err(Pause::List(Box::new(dump), line_len)),
                     Administered::Stop => return Err(Pause::Close),
                 }
             }
@@ -385,7 +388,7 @@ where
     }
 
     /// Sends a list of all items.
-    async fn list(&mut self, turn: &mut Turn<'w>, mut dump: Dump) -> io::Result<()> {
+    async fn list(&mut self, turn: &mut Turn<'w>, dump: &mut Dump) -> io::Result<()> {
         self.output.make_room(self.worker.buffers());
         self.output.put_text(dump.begin());
         let mut text = Vec::new();

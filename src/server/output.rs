@@ -113,14 +113,8 @@ impl Output {
                     .write(self.copied.get(sent..).unwrap_or_default())
                     .await?
             } else {
-                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let count = self.slices(sent, &mut slices);
-                let slices = slices.get(..count).unwrap_or_default();
-                match timeout(STALL_MAX, stream.write_vectored(slices)).await {
-                    Ok(written) => written?,
-                    Err(_) if is_held_up() => return Err(io::ErrorKind::TimedOut.into()),
-                    Err(_) => continue,
-                }
+                // In a box, or every idle connection would have room for the slices and a timer.
+                Box::pin(self.write_shared(stream, sent, &is_held_up)).await?
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -131,6 +125,28 @@ impl Output {
         self.shared_len = 0;
         pool.put(std::mem::take(&mut self.copied));
         Ok(len)
+    }
+
+    /// Sends some of what is left after `sent` bytes.
+    async fn write_shared<S>(
+        &self,
+        stream: &mut S,
+        sent: usize,
+        is_held_up: &impl Fn() -> bool,
+    ) -> io::Result<usize>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = self.slices(sent, &mut slices);
+        let slices = slices.get(..count).unwrap_or_default();
+        loop {
+            match timeout(STALL_MAX, stream.write_vectored(slices)).await {
+                Ok(written) => return written,
+                Err(_) if is_held_up() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => {}
+            }
+        }
     }
 
     /// The first slices of what is left after `sent` bytes, as many as fit; returns how many.
