@@ -193,6 +193,13 @@ fn a_cachedump_has_keys_lengths_and_expiries() {
     let timed = format!("ITEM b:x [10 b; {} s]", now + 100);
     assert_eq!(lines, ["ITEM text [3 b; 0 s]".to_owned(), timed].into());
     assert_eq!(ask(&mut peer, "stats cachedump 1 1\r\n", "END").len(), 1);
+    // A line feed in a key must not end the line.
+    assert_eq!(
+        ask(&mut peer, "flush_all\r\nms Cg== 0 b\r\n\r\n", "HD"),
+        ["OK"]
+    );
+    let lines = ask(&mut peer, "stats cachedump 1 0\r\n", "END");
+    assert_eq!(lines, ["ITEM Cg== [0 b; 0 s]"]);
     assert_eq!(ask(&mut peer, "stats cachedump 2 0\r\n", "END").len(), 0);
 }
 

@@ -174,22 +174,30 @@ impl Format {
             }
             Self::Requests => {
                 out.extend_from_slice(b"mg ");
-                if item.marks.encoded_key {
-                    out.extend_from_slice(STANDARD.encode(item.key).as_bytes());
-                    out.write_all(b" b\r\n")
+                put_text(item, out);
+                out.write_all(if item.marks.encoded_key {
+                    b" b\r\n"
                 } else {
-                    out.extend_from_slice(item.key);
-                    out.write_all(b"\r\n")
-                }
+                    b"\r\n"
+                })
             }
             Self::Cache => {
                 out.extend_from_slice(b"ITEM ");
-                out.extend_from_slice(item.key);
+                put_text(item, out);
                 let expiry = expiry.unwrap_or_default();
                 write!(out, " [{} b; {expiry} s]\r\n", item.value_len)
             }
             Self::Sizes => Ok(()),
         };
+    }
+}
+
+/// The key, in base64 if it came so: it may be any bytes.
+fn put_text(item: &Listed<'_>, out: &mut Vec<u8>) {
+    if item.marks.encoded_key {
+        out.extend_from_slice(STANDARD.encode(item.key).as_bytes());
+    } else {
+        out.extend_from_slice(item.key);
     }
 }
 

@@ -87,7 +87,9 @@ impl Listed<'_> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.sockets.0.remove(&self.fd);
+        // The descriptor may be another socket's by now.
+        let is_own = |_: &RawFd, socket: &Arc<Socket>| Arc::ptr_eq(socket, &self.socket);
+        self.sockets.0.remove_if(&self.fd, is_own);
     }
 }
 
@@ -131,5 +133,22 @@ fn name(address: &SockaddrStorage) -> String {
     match address.family() {
         Some(_) => format!("tcp:{address}"),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_gone_does_not_take_its_successor_with_it() {
+        let sockets = Sockets::default();
+        let now = Time::default();
+        let old = sockets.list(7, State::Reading, now);
+        let new = sockets.list(7, State::Reading, now);
+        drop(old);
+        assert!(sockets.0.contains_key(&7));
+        drop(new);
+        assert!(sockets.0.is_empty());
     }
 }
