@@ -86,7 +86,7 @@ impl Server {
             peer.rest.extend_from_slice(unread);
             self.input = input;
             self.send(&mut peer.stream)?;
-            // A short read means that there is no more for now.
+            // A short read has emptied the socket: asking it again would only say so.
             if read < READ_LEN {
                 return Ok(());
             }

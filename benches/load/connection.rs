@@ -85,7 +85,7 @@ impl Connection {
             complete += answers;
             self.rest
                 .extend_from_slice(buffer.get(used..).unwrap_or_default());
-            // A short read means that there is no more for now.
+            // A short read has emptied the socket: asking it again would only say so.
             if read < READ_LEN {
                 return Ok(complete);
             }
