@@ -204,6 +204,25 @@ fn a_cachedump_has_keys_lengths_and_expiries() {
 }
 
 #[test]
+fn a_cachedump_has_two_mebibytes() {
+    const LEN_MAX: usize = 2 * 1024 * 1024;
+    // `ITEM `, the key, ` [1 b; 0 s]` and the line end: 256 bytes. There must be room for the end, too.
+    let key = |number: usize| format!("{number:0>238}");
+    for (items, lines) in [(8191, 8191), (8192, 8191)] {
+        let nuthatch = Nuthatch::start(&[]).unwrap();
+        let mut peer = nuthatch.connect().unwrap();
+        let requests = (0..items).map(|number| format!("ms {} 1 q\r\nv\r\n", key(number)));
+        let requests = requests.chain(["mn\r\n".to_owned()]).collect::<String>();
+        assert_eq!(ask(&mut peer, &requests, "MN").len(), 0);
+        let listed = ask(&mut peer, "stats cachedump 1 0\r\n", "END");
+        assert_eq!(listed.len(), lines, "{items} items");
+        let len: usize = listed.iter().map(|line| line.len() + 2).sum();
+        assert_eq!(len, lines * 256);
+        assert!(len + "END\r\n".len() <= LEN_MAX);
+    }
+}
+
+#[test]
 fn a_long_list_comes_whole_and_other_clients_have_their_turns() {
     let nuthatch = Nuthatch::start(&["-m", "64"]).unwrap();
     let mut peer = nuthatch.connect().unwrap();

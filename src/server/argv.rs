@@ -1,8 +1,8 @@
 //! memcached's command-line dialect, where it is not that of clap: what unit files, images and charts
 //! pass is turned into what [`Flags`] reads.
 
-use clap::CommandFactory;
 use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory};
 use std::ffi::OsString;
 
 use crate::flags::Flags;
@@ -36,7 +36,9 @@ pub fn parse(
     for flag in command.get_arguments() {
         let is_given =
             matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-        let Some(long) = flag.get_long().filter(|_| !is_given) else {
+        // What only prints is asked for by people, not by their environment.
+        let prints = matches!(flag.get_action(), ArgAction::Help | ArgAction::Version);
+        let Some(long) = flag.get_long().filter(|_| !is_given && !prints) else {
             continue;
         };
         let Some(value) = variable(&variable_name(long)).filter(|value| !is_of_kubernetes(value))
@@ -142,5 +144,7 @@ mod tests {
             (64, vec!["::1".to_owned()])
         );
         assert!(!parse_with(&[], &[("NUTHATCH_DISABLE_EVICTIONS", "false")]).disable_evictions);
+        // Images tell so which release they hold.
+        assert_eq!(parse_with(&[], &[("NUTHATCH_VERSION", "1")]).port, 11211);
     }
 }

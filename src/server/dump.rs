@@ -13,8 +13,9 @@ use std::io::Write as _;
 /// The class that all items have.
 const CLASS: u32 = 1;
 
-/// Bytes that `stats cachedump` lists at most, as memcached (`item_cachedump`).
+/// Bytes of a `stats cachedump`, its end and the NUL that memcached puts behind it included (`item_cachedump`).
 const CACHEDUMP_LEN_MAX: usize = 2 * 1024 * 1024;
+const CACHEDUMP_END_LEN: usize = b"END\r\n\0".len();
 
 /// A list that is being sent.
 #[derive(Debug)]
@@ -22,7 +23,9 @@ pub(crate) struct Dump {
     format: Format,
     walk: Walk,
     /// Items that are still wanted.
-    left: u32,
+    left: u64,
+    /// Bytes that they may take.
+    room: usize,
     /// How many items there are of each size.
     sizes: BTreeMap<u64, u64>,
 }
@@ -76,26 +79,34 @@ impl Dump {
         } else {
             let is_ours = |class: &[u8]| class == b"1" || class == b"all" || class == b"hash";
             let has_items = classes.split(|byte| *byte == b',').any(is_ours);
-            Ok(Self::new(format, if has_items { u32::MAX } else { 0 }))
+            Ok(Self::new(format, if has_items { u64::MAX } else { 0 }))
         })
     }
 
     /// `stats cachedump CLASS LIMIT`; a limit of 0 is none.
     pub(crate) fn of_class(class: u32, limit: u32) -> Self {
-        let limit = if limit == 0 { u32::MAX } else { limit };
-        Self::new(Format::Cache, if class == CLASS { limit } else { 0 })
+        let left = match (class, limit) {
+            (CLASS, 0) => u64::MAX,
+            (CLASS, limit) => limit.into(),
+            _ => 0,
+        };
+        Self {
+            room: CACHEDUMP_LEN_MAX - CACHEDUMP_END_LEN,
+            ..Self::new(Format::Cache, left)
+        }
     }
 
     /// `stats sizes`.
     pub(crate) fn of_sizes() -> Self {
-        Self::new(Format::Sizes, u32::MAX)
+        Self::new(Format::Sizes, u64::MAX)
     }
 
-    fn new(format: Format, left: u32) -> Self {
+    fn new(format: Format, left: u64) -> Self {
         Self {
             format,
             walk: Walk::default(),
             left,
+            room: usize::MAX,
             sizes: BTreeMap::new(),
         }
     }
@@ -118,19 +129,13 @@ impl Dump {
 
     /// Appends the next items to `out`; returns whether there may be more.
     pub(crate) fn step(&mut self, shared: &Shared, now: Now, out: &mut Vec<u8>) -> bool {
-        let (format, left, sizes) = (self.format, &mut self.left, &mut self.sizes);
-        let more = *left > 0
-            && shared.store.walk(&mut self.walk, now.time, |item| {
-                if format == Format::Sizes {
-                    let size = size(&item).next_multiple_of(SIZE_STEP);
-                    let count = sizes.entry(size).or_default();
-                    *count = count.saturating_add(1);
-                } else if *left > 0 {
-                    *left = left.saturating_sub(1);
-                    format.put(&item, now, out);
-                }
-            });
-        let more = more && *left > 0 && (format != Format::Cache || out.len() < CACHEDUMP_LEN_MAX);
+        let mut walk = std::mem::take(&mut self.walk);
+        let more = self.left > 0
+            && shared
+                .store
+                .walk(&mut walk, now.time, |item| self.show(&item, now, out));
+        self.walk = walk;
+        let more = more && self.left > 0;
         if !more {
             for (size, count) in &self.sizes {
                 // Writing to memory does not fail.
@@ -138,6 +143,25 @@ impl Dump {
             }
         }
         more
+    }
+
+    fn show(&mut self, item: &Listed<'_>, now: Now, out: &mut Vec<u8>) {
+        if self.format == Format::Sizes {
+            let size = size(item).next_multiple_of(SIZE_STEP);
+            let count = self.sizes.entry(size).or_default();
+            *count = count.saturating_add(1);
+        } else if self.left > 0 {
+            let begin = out.len();
+            self.format.put(item, now, out);
+            let len = out.len().saturating_sub(begin);
+            if let Some(room) = self.room.checked_sub(len) {
+                self.room = room;
+                self.left = self.left.saturating_sub(1);
+            } else {
+                out.truncate(begin);
+                self.left = 0;
+            }
+        }
     }
 }
 
