@@ -45,7 +45,7 @@ mod text_reply;
 pub use error::{ErrorKind, ErrorReply};
 pub use exptime::{Exptime, Lifetime};
 pub use key::{Key, KeyError, Keys, KeysIter};
-pub use meta::{Meta, MetaStorage};
+pub use meta::{KeyBuffer, Meta, MetaStorage};
 pub use meta_flags::{MetaFlags, MetaMode};
 pub use meta_reply::{MetaFacts, MetaMarks, MetaReply, MetaStatus};
 pub use request::{
@@ -53,6 +53,6 @@ pub use request::{
     Storage, StorageMode, Touch, Verbosity,
 };
 pub use response::{Response, ValueHeader};
-pub use scan::{Tokens as Words, parse_u32};
+pub use scan::{Tokens, parse_u32};
 pub use text::{Decoded, Refusal, RequestDecoder, keys_ahead};
 pub use text_reply::{DecodedReply, ReplyDecoder};

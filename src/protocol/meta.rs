@@ -19,6 +19,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Longest base64 text of a key.
 pub(crate) const BASE64_LEN_MAX: usize = KEY_LEN_MAX.div_ceil(4) * 4;
 
+/// Room for the bytes of a key that travels in base64; no more than a mark for one that does not.
+#[derive(Clone, Debug, Default)]
+pub struct KeyBuffer(Option<[u8; KEY_LEN_MAX]>);
+
 /// A meta command about one key: `mg`, `md`, `ma`, `me`; its letter is the [`Request`]'s variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,11 +65,12 @@ impl<'a> Meta<'a> {
     }
 
     /// The key's bytes, which may be any; `buffer` is for one that travels in base64.
-    pub fn key_bytes<'b>(&self, buffer: &'b mut [u8; KEY_LEN_MAX]) -> &'b [u8]
+    pub fn key_bytes<'b>(&self, buffer: &'b mut KeyBuffer) -> &'b [u8]
     where
         'a: 'b,
     {
         if self.flags.has(b'b') {
+            let buffer = buffer.0.insert([0; KEY_LEN_MAX]);
             let len = self.decode_base64(buffer).unwrap_or_default();
             buffer.get(..len).unwrap_or_default()
         } else {

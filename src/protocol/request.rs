@@ -74,7 +74,7 @@ impl Request<'_> {
     }
 }
 
-/// Commands that operators type; their arguments are words (see [`Words`](crate::Words)).
+/// Commands that operators type; their arguments are [`Tokens`](crate::Tokens).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdminCommand {

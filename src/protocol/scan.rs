@@ -1,13 +1,13 @@
 //! All byte loops of the protocol: the end of a line, tokens, integers.
 
-/// Splits a line at runs of spaces; words are never empty.
+/// Splits a line at runs of spaces; tokens are never empty.
 #[derive(Clone, Debug)]
 pub struct Tokens<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Tokens<'a> {
-    /// The words of `line`.
+    /// The tokens of `line`.
     pub const fn new(line: &'a [u8]) -> Self {
         Self { rest: line }
     }

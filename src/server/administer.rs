@@ -67,9 +67,7 @@ pub(crate) fn answer(
 }
 
 fn lru_crawler(shared: &Shared, arguments: &[u8], out: &Output) -> Administered {
-    let is_enabled = shared.tuning().crawler;
-    let is_allowed = shared.settings.allowed.dump;
-    match Dump::of_crawler(arguments, is_enabled, is_allowed, out.len() > 0) {
+    match Dump::of_crawler(arguments, shared, out.len() > 0) {
         Some(Ok(dump)) => List(dump),
         Some(Err(refusal)) => Answer(Response::Error(refusal)),
         None => Answer(shared.lock_tuning().lru_crawler(arguments)),

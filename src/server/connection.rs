@@ -7,7 +7,7 @@ use crate::dump::Dump;
 use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
-use crate::stats_conns::{Listed, State};
+use crate::stats_conns::{ListedSocket, State};
 use crate::storing::Storing;
 use crate::worker::Worker;
 use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
@@ -38,7 +38,7 @@ where
 }
 
 /// The same for a socket that `stats conns` lists.
-pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&Listed<'_>>)
+pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&ListedSocket<'_>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -140,7 +140,7 @@ struct Peer<'w, S> {
     stream: S,
     output: Output,
     worker: &'w Worker,
-    listed: Option<&'w Listed<'w>>,
+    listed: Option<&'w ListedSocket<'w>>,
 }
 
 impl<'w, S> Peer<'w, S>

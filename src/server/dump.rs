@@ -5,7 +5,7 @@ use crate::shared::Shared;
 use crate::tuning::{are_classes, is_short_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nuthatch_protocol::{ErrorReply, Words};
+use nuthatch_protocol::{ErrorReply, Tokens};
 use nuthatch_store::{Expiry, Listed, Walk, item_len};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -49,11 +49,10 @@ impl Dump {
     /// The one that `lru_crawler` asks for, if it does. There must be no answers before it that wait.
     pub(crate) fn of_crawler(
         arguments: &[u8],
-        is_enabled: bool,
-        is_allowed: bool,
+        shared: &Shared,
         has_waiting: bool,
     ) -> Option<Result<Self, ErrorReply<'static>>> {
-        let words: Vec<&[u8]> = Words::new(arguments).collect();
+        let words: Vec<&[u8]> = Tokens::new(arguments).collect();
         let [word, classes] = *words else { return None };
         let (format, not_allowed, in_pipeline) = if is_short_for(word, b"metadump") {
             let not_allowed = ErrorReply::METADUMP_NOT_ALLOWED;
@@ -68,9 +67,9 @@ impl Dump {
         } else {
             return None;
         };
-        Some(if !is_enabled {
+        Some(if !shared.tuning().crawler {
             Err(ErrorReply::CRAWLER_DISABLED)
-        } else if !is_allowed {
+        } else if !shared.config.settings.allowed.dump {
             Err(not_allowed)
         } else if has_waiting {
             Err(in_pipeline)

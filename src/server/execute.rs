@@ -6,10 +6,9 @@ use crate::counters::{Count, Counters};
 use crate::output::Output;
 use crate::prefix_stats::{Event, PrefixStats};
 use crate::storing::Storing;
-use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{
-    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, Lifetime, Response,
-    Retrieve, Storage, StorageMode, Touch, ValueHeader,
+    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, KeyBuffer, Lifetime,
+    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
     Arithmetic as ArithmeticOutcome, Expiry, Hit, Lookup, Miss, NewItem, NewValue, Store,
@@ -154,7 +153,7 @@ impl Context<'_> {
     /// Whether the announced item may be stored; if not, what to answer once its value is skipped.
     pub(crate) fn admit(&self, request: &Storing<'_>) -> Result<(), Response<'static>> {
         let value_len = usize::try_from(request.value_len()).unwrap_or(usize::MAX);
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
         if self
             .store
@@ -181,7 +180,7 @@ impl Context<'_> {
     /// A failed set must not leave the old value: the client believes that it has been replaced.
     fn forget_replaced(&self, request: &Storing<'_>) {
         if request.is_set() {
-            let mut buffer = [0; KEY_LEN_MAX];
+            let mut buffer = KeyBuffer::default();
             let key = request.key_bytes(&mut buffer);
             self.store.delete(key, self.now.time);
         }

@@ -5,10 +5,9 @@ use crate::execute::Context;
 use crate::output::Output;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{
-    ArithmeticOp, ErrorReply, Exptime, Meta, MetaFacts, MetaFlags, MetaMarks, MetaMode, MetaReply,
-    MetaStatus, MetaStorage, Response,
+    ArithmeticOp, ErrorReply, Exptime, KeyBuffer, Meta, MetaFacts, MetaFlags, MetaMarks, MetaMode,
+    MetaReply, MetaStatus, MetaStorage, Response,
 };
 use nuthatch_store::{
     Arithmetic as ArithmeticOutcome, CountChange, Counted, Create, Expiry, Fetch, Hit, Lookup,
@@ -20,7 +19,7 @@ impl Context<'_> {
     /// `mg`; a hit goes to `out`, which must have room for it.
     pub(crate) fn meta_get(&self, request: &Meta<'_>, out: &mut Output) {
         let flags = request.flags;
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
         let touch = flags.new_exptime().map(|exptime| self.expiry(exptime));
         let fetch = Fetch {
@@ -81,7 +80,7 @@ impl Context<'_> {
     ) {
         let meta = &request.meta;
         let flags = meta.flags;
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = meta.key_bytes(&mut buffer);
         let write = self.write(flags);
         let item = NewItem {
@@ -125,7 +124,7 @@ impl Context<'_> {
     /// `md`.
     pub(crate) fn meta_delete(&self, request: &Meta<'_>, out: &mut Output) {
         let flags = request.flags;
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
         let touch = flags.new_exptime().map(|exptime| self.expiry(exptime));
         let remove = Remove {
@@ -167,7 +166,7 @@ impl Context<'_> {
     /// `ma`.
     pub(crate) fn meta_arithmetic(&self, request: &Meta<'_>, out: &mut Output) {
         let flags = request.flags;
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
         let up = flags.arithmetic_mode() != Ok(ArithmeticOp::Decr);
         let (hits, misses) = if up {
@@ -240,7 +239,7 @@ impl Context<'_> {
     /// `me`.
     pub(crate) fn meta_debug(&self, request: &Meta<'_>, out: &mut Output) {
         self.counters.increment(Count::CmdMeta);
-        let mut buffer = [0; KEY_LEN_MAX];
+        let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
         let fetch = Fetch {
             unnoticed: true,

@@ -228,7 +228,7 @@ struct Acceptor {
 impl Acceptor {
     /// Where those who connect shall wait rather than be refused, waits until somebody has left.
     async fn wait_for_room(&mut self) {
-        let settings = &self.shared.settings;
+        let settings = &self.shared.config.settings;
         let is_full =
             || self.shared.connections.load(Ordering::Relaxed) >= settings.connections_max;
         if !settings.extended.waits_at_limit || !is_full() {
@@ -252,7 +252,7 @@ impl Acceptor {
         let Some(connection) = self.shared.connect() else {
             self.counters.increment(Count::RejectedConnections);
             if self.may_log() {
-                let limit = self.shared.settings.connections_max;
+                let limit = self.shared.config.settings.connections_max;
                 tracing::info!(limit, "too many connections: some are refused (-c)");
             }
             return refuse(&stream);

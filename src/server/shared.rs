@@ -1,8 +1,8 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
-use crate::config::{Config, Settings};
 use crate::counters::{Counters, Totals};
 use crate::prefix_stats::PrefixStats;
 use crate::stats_conns::Sockets;
@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) store: Store,
-    pub(crate) settings: Settings,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
     pub(crate) prefixes: PrefixStats,
@@ -51,7 +50,6 @@ impl Shared {
         });
         Arc::new(Self {
             store,
-            settings: config.settings.clone(),
             config: config.clone(),
             tuning: Mutex::default(),
             prefixes: PrefixStats::new(
@@ -72,7 +70,7 @@ impl Shared {
 
     /// Stops the daemon, as a client may ask for with `shutdown` or `shutdown graceful`; returns why not.
     pub(crate) fn request_stop(&self, mode: &[u8]) -> Option<Response<'static>> {
-        if !self.settings.allowed.shutdown {
+        if !self.config.settings.allowed.shutdown {
             return Some(Response::Error(ErrorReply::SHUTDOWN_DISABLED));
         }
         if !mode.is_empty() && mode != b"graceful" {
@@ -118,7 +116,7 @@ impl Shared {
 
     /// Counts a client in, unless there are already as many as there may be.
     pub(crate) fn connect(self: &Arc<Self>) -> Option<Connection> {
-        let limit = self.settings.connections_max;
+        let limit = self.config.settings.connections_max;
         let connect = |count: usize| (count < limit).then(|| count.saturating_add(1));
         self.connections
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, connect)

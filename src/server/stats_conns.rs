@@ -50,20 +50,20 @@ pub(crate) struct Sockets(DashMap<RawFd, Arc<Socket>>);
 
 /// A socket that is listed for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Listed<'a> {
+pub(crate) struct ListedSocket<'a> {
     sockets: &'a Sockets,
     fd: RawFd,
     socket: Arc<Socket>,
 }
 
 impl Sockets {
-    pub(crate) fn list(&self, fd: RawFd, state: State, now: Time) -> Listed<'_> {
+    pub(crate) fn list(&self, fd: RawFd, state: State, now: Time) -> ListedSocket<'_> {
         let socket = Arc::new(Socket {
             state: AtomicU8::new(state as u8),
             last_command: AtomicU64::new(now.as_millis()),
         });
         self.0.insert(fd, Arc::clone(&socket));
-        Listed {
+        ListedSocket {
             sockets: self,
             fd,
             socket,
@@ -71,7 +71,7 @@ impl Sockets {
     }
 }
 
-impl Listed<'_> {
+impl ListedSocket<'_> {
     pub(crate) fn set(&self, state: State) {
         self.socket.state.store(state as u8, Ordering::Relaxed);
     }
@@ -85,7 +85,7 @@ impl Listed<'_> {
     }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for ListedSocket<'_> {
     fn drop(&mut self) {
         // The descriptor may be another socket's by now.
         let is_own = |_: &RawFd, socket: &Arc<Socket>| Arc::ptr_eq(socket, &self.socket);

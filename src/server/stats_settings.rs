@@ -12,7 +12,7 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
     write_sockets_and_memory(shared, out);
     write_slabs_and_crawler(shared, out);
     write_lru(shared, out);
-    let extended = shared.settings.extended;
+    let extended = shared.config.settings.extended;
     let idle_timeout = extended.idle_timeout.map_or(0, |idle| idle.as_secs());
     put("idle_timeout", idle_timeout, out);
     for (name, value) in [
@@ -95,7 +95,7 @@ fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
     put("lru_crawler_sleep", &tuning.crawler_sleep);
     put("lru_crawler_tocrawl", &tuning.crawler_to_crawl);
     put("tail_repair_time", &0);
-    let allowed = shared.settings.allowed;
+    let allowed = shared.config.settings.allowed;
     put("flush_enabled", &yes_or_no(allowed.flush));
     put("dump_enabled", &yes_or_no(allowed.dump));
     put("hash_algorithm", &"foldhash");

@@ -10,7 +10,7 @@ use crate::tuning::{CLASSES, is_short_for};
 use crate::{stats_conns, stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use nuthatch_protocol::{ErrorReply, Response, Words, parse_u32};
+use nuthatch_protocol::{ErrorReply, Response, Tokens, parse_u32};
 use nuthatch_store::Snapshot;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -54,7 +54,7 @@ const GENERAL: &[(&str, Source)] = &[
     ("rusage_system", Known(|_| Value::Seconds(usage().1))),
     (
         "max_connections",
-        Known(|s| number(s.shared.settings.connections_max)),
+        Known(|s| number(s.shared.config.settings.connections_max)),
     ),
     (
         "curr_connections",
@@ -119,7 +119,7 @@ const GENERAL: &[(&str, Source)] = &[
     ),
     (
         "threads",
-        Known(|s| number(s.shared.settings.threads.get())),
+        Known(|s| number(s.shared.config.settings.threads.get())),
     ),
     ("conn_yields", Counted(Count::ConnYields)),
     (
@@ -189,7 +189,7 @@ pub(crate) fn answer(
     now: Now,
     out: &mut Output,
 ) -> Result<Response<'static>, Dump> {
-    let words: Vec<&[u8]> = Words::new(arguments).collect();
+    let words: Vec<&[u8]> = Tokens::new(arguments).collect();
     let Some((&name, arguments)) = words.split_first() else {
         write_general(shared, now, out);
         return Ok(Response::End);
@@ -206,7 +206,7 @@ pub(crate) fn answer(
     if is(b"settings") {
         stats_settings::write(shared, out);
     } else if is(b"cachedump") {
-        if !shared.settings.allowed.dump {
+        if !shared.config.settings.allowed.dump {
             return Ok(Response::Error(ErrorReply::CACHEDUMP_NOT_ALLOWED));
         }
         return cachedump(arguments);
@@ -217,7 +217,7 @@ pub(crate) fn answer(
     } else if is(b"slabs") {
         stats_items::write_slabs(shared, out);
     } else if is(b"sizes") {
-        if shared.settings.extended.track_sizes {
+        if shared.config.settings.extended.track_sizes {
             return Err(Dump::of_sizes());
         }
         put("sizes_status", "disabled", out);
@@ -230,7 +230,7 @@ pub(crate) fn answer(
 }
 
 fn detail(shared: &Shared, arguments: &[&[u8]], out: &mut Output) -> Response<'static> {
-    if !shared.settings.allowed.dump {
+    if !shared.config.settings.allowed.dump {
         return Response::Error(ErrorReply::DETAIL_NOT_ALLOWED);
     }
     let mut text = Vec::new();
@@ -260,7 +260,7 @@ fn write_general(shared: &Shared, now: Now, out: &mut Output) {
         totals: shared.totals(),
         store: shared.store.snapshot(),
     };
-    let has_kicks = shared.settings.extended.idle_timeout.is_some();
+    let has_kicks = shared.config.settings.extended.idle_timeout.is_some();
     for (name, source) in GENERAL {
         if *name == IDLE_KICKS && !has_kicks {
             continue;

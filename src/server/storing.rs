@@ -1,7 +1,6 @@
 //! [`Storing`]: a request of either protocol whose value follows its line.
 
-use nuthatch_protocol::limits::KEY_LEN_MAX;
-use nuthatch_protocol::{MetaStorage, Storage, StorageMode};
+use nuthatch_protocol::{KeyBuffer, MetaStorage, Storage, StorageMode};
 
 /// A storage command.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +42,7 @@ impl<'a> Storing<'a> {
         }
     }
 
-    pub(crate) fn key_bytes<'b>(&self, buffer: &'b mut [u8; KEY_LEN_MAX]) -> &'b [u8]
+    pub(crate) fn key_bytes<'b>(&self, buffer: &'b mut KeyBuffer) -> &'b [u8]
     where
         'a: 'b,
     {

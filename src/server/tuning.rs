@@ -1,7 +1,7 @@
 //! [`Tuning`]: what operators tune at runtime in memcached's slabs and LRUs. There are none here: the numbers are
 //! checked, kept and shown by `stats settings`, and mean nothing else.
 
-use nuthatch_protocol::{ErrorReply, Response, Words, parse_u32};
+use nuthatch_protocol::{ErrorReply, Response, Tokens, parse_u32};
 
 /// Most microseconds that a crawler may sleep.
 const CRAWLER_SLEEP_MAX: u32 = 1_000_000;
@@ -55,7 +55,7 @@ impl Default for Tuning {
 impl Tuning {
     /// `lru tune|mode|temp_ttl`.
     pub(crate) fn lru(&mut self, arguments: &[u8]) -> Response<'static> {
-        let words: Vec<&[u8]> = Words::new(arguments).collect();
+        let words: Vec<&[u8]> = Tokens::new(arguments).collect();
         let done = match *words {
             [tune, hot, warm, hot_factor, warm_factor, ..] if is_short_for(tune, b"tune") => {
                 return self.tune([hot, warm], [hot_factor, warm_factor]);
@@ -108,7 +108,7 @@ impl Tuning {
 
     /// `slabs reassign|automove`.
     pub(crate) fn slabs(&mut self, arguments: &[u8]) -> Response<'static> {
-        let words: Vec<&[u8]> = Words::new(arguments).collect();
+        let words: Vec<&[u8]> = Tokens::new(arguments).collect();
         match *words {
             [word, source, destination] if is_short_for(word, b"reassign") => {
                 reassign(source, destination)
@@ -147,7 +147,7 @@ impl Tuning {
 
     /// `lru_crawler` but for its dumps: sweeps go on by themselves and need nobody to start them.
     pub(crate) fn lru_crawler(&mut self, arguments: &[u8]) -> Response<'static> {
-        let words: Vec<&[u8]> = Words::new(arguments).collect();
+        let words: Vec<&[u8]> = Tokens::new(arguments).collect();
         match *words {
             [word, classes] if is_short_for(word, b"crawl") => self.crawl(classes),
             [word, number] if is_short_for(word, b"tocrawl") => match parse_u32(number) {

@@ -53,7 +53,7 @@ impl Worker {
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.shared.settings
+        &self.shared.config.settings
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -70,7 +70,7 @@ impl Worker {
             store: &self.shared.store,
             counters: &self.counters,
             now: self.shared.clock.now(),
-            settings: &self.shared.settings,
+            settings: &self.shared.config.settings,
             prefixes: &self.shared.prefixes,
         }
     }

@@ -180,7 +180,13 @@ impl Store {
         match write.mode {
             WriteMode::Set | WriteMode::Add | WriteMode::Replace => {
                 let outcome = self.store_if(key, item, now, |turn, place, new| {
-                    write.head(turn.live_head(place, key), new)
+                    let is_free = write.mode == WriteMode::Set && write.compare.is_none();
+                    let old = if is_free {
+                        None
+                    } else {
+                        turn.live_head(place, key)
+                    };
+                    write.head(old, new)
                 });
                 (outcome, value_len)
             }

@@ -1,9 +1,10 @@
 //! The meta protocol: decode undoes encode for both sides, limits, keys that are not text.
 
-use nuthatch_protocol::limits::{KEY_LEN_MAX, META_OPAQUE_LEN_MAX, META_TOKENS_MAX};
+use nuthatch_protocol::limits::{META_OPAQUE_LEN_MAX, META_TOKENS_MAX};
 use nuthatch_protocol::{
-    ArithmeticOp, Decoded, DecodedReply, ErrorReply, Exptime, Key, Meta, MetaFacts, MetaFlags,
-    MetaMarks, MetaMode, MetaReply, MetaStatus, ReplyDecoder, Request, RequestDecoder, Response,
+    ArithmeticOp, Decoded, DecodedReply, ErrorReply, Exptime, Key, KeyBuffer, Meta, MetaFacts,
+    MetaFlags, MetaMarks, MetaMode, MetaReply, MetaStatus, ReplyDecoder, Request, RequestDecoder,
+    Response,
 };
 use proptest::prelude::*;
 
@@ -84,7 +85,7 @@ proptest! {
         line in "(mg|ms|md|ma|me|mn)( {1,2}([a-zA-Z]{1,3}[0-9]{0,20}|-?[0-9]{1,22}|[\\x00-\\xff])){0,25} ?\r?\n"
     ) {
         if let Decoded::Request { request: Request::MetaGet(meta), .. } = decode(line.as_bytes()) {
-            let mut buffer = [0; KEY_LEN_MAX];
+            let mut buffer = KeyBuffer::default();
             prop_assert!(!meta.key_bytes(&mut buffer).is_empty());
         }
     }
@@ -134,7 +135,7 @@ fn a_key_in_base64_may_be_any_bytes() {
     let key = Key::new(b"AAEgCg==").unwrap();
     let flags = MetaFlags::new(b"b").unwrap();
     let meta = Meta::with_flags(key, flags).unwrap();
-    assert_eq!(meta.key_bytes(&mut [0; KEY_LEN_MAX]), b"\0\x01 \n");
+    assert_eq!(meta.key_bytes(&mut KeyBuffer::default()), b"\0\x01 \n");
     for text in ["A", "A=", "====", "AAE", "AA*="] {
         let key = Key::new(text.as_bytes()).unwrap();
         assert_eq!(
@@ -148,7 +149,7 @@ fn a_key_in_base64_may_be_any_bytes() {
     assert_eq!(
         Meta::with_flags(key, flags)
             .unwrap()
-            .key_bytes(&mut [0; KEY_LEN_MAX]),
+            .key_bytes(&mut KeyBuffer::default()),
         b"\0"
     );
 }
