@@ -19,6 +19,7 @@ pub trait Peer: Read + Write {
 
 impl Peer for TcpStream {
     fn wait(&mut self, time: Duration) {
+        // Of memcached, whose clock nobody else can move; nuthatch is given one.
         thread::sleep(time);
     }
 }

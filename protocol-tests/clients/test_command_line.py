@@ -1,5 +1,5 @@
-"""The command lines of unit files, images and charts: each starts and serves, and what is wrong ends as it does
-with memcached."""
+"""The command lines of unit files, images and charts: each starts and serves. What is wrong with others, and how they
+end, is in src/server/tests/command_line.rs."""
 
 import os
 import shutil
@@ -31,16 +31,6 @@ def started(tmp_path, *arguments, program=NUTHATCH, user=None, **variables):
         process.kill()
         process.wait()
         process.stderr.close()
-
-
-def ended(*arguments, **variables):
-    return subprocess.run(
-        [NUTHATCH, *arguments],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=EXIT_SECONDS_MAX,
-    )
 
 
 def settings(port):
@@ -119,53 +109,3 @@ def test_what_has_no_effect_is_said(tmp_path):
         log = process.stderr.read()
         assert "-o slab_automove has no effect: there are no slabs" in log
         assert "-n has no effect" in log
-
-
-@pytest.mark.parametrize(
-    "line, status, said",
-    [
-        (["--nonsense"], 1, "--nonsense"),
-        (["-o", "nonsense"], 1, "nonsense"),
-        (["-o", "idle_timeout"], 1, "idle_timeout"),
-        (["-c", "0"], 1, "-c"),
-        (["-t", "0"], 1, "-t"),
-        (["-f", "1"], 1, "-f"),
-        (["-n", "0"], 1, "-n"),
-        (["-m", "x"], 1, "x"),
-        (["--m", "64"], 1, "--m"),
-        (["-B", "http"], 64, "http"),
-        (["-B", "binary"], 64, "binary=False"),
-        (["-S"], 64, "SASL"),
-        (["-U", "11211"], 64, "UDP"),
-        (["-I", "1023"], 64, "-I"),
-        (["-I", "33m"], 64, "-I"),
-        (["-o", "ext_path=/tmp/x:64m"], 64, "flash"),
-        (["-o", "proxy_config=x"], 64, "proxy"),
-        (["-u", "nobody-of-this-name"], 67, "nobody-of-this-name"),
-        (["-l", "no.such.host.invalid"], 71, "no.such.host.invalid"),
-    ],
-)
-def test_what_is_wrong_ends_with_memcacheds_status(line, status, said):
-    result = ended("-p", "-1", *line)
-    assert (result.returncode, said in result.stderr) == (status, True), result.stderr
-
-
-def test_a_port_in_use_is_named(tmp_path):
-    with started(tmp_path, *USUAL) as (_, port):
-        result = ended("-p", str(port), "-u", "root")
-        assert result.returncode == 71
-        assert str(port) in result.stderr
-
-
-@pytest.mark.parametrize(
-    "flag, said",
-    [
-        ("-h", "--memory-limit"),
-        ("-V", "memcached 1.6.45"),
-        ("-i", "licen"),
-    ],
-)
-def test_what_only_tells_ends_well(flag, said):
-    result = ended(flag)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert said in result.stdout

@@ -161,6 +161,10 @@ fn help_and_version_are_no_errors() {
         assert_eq!(code, Some(0));
         assert_eq!(text, "nuthatch 0.1.0 (memcached 1.6.45)\n");
     }
+    let (code, output) = run(&["-i"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(code, Some(0));
+    assert!(text.contains("MIT or Apache-2.0"), "{text}");
 }
 
 #[test]
@@ -176,6 +180,17 @@ fn bad_flags_end_with_memcacheds_exit_codes() {
         (&["-I", "33m"], 64, "half of the memory"),
         (&["-m", "0"], 64, "half of the memory"),
         (&["-U", "11211"], 64, "UDP"),
+        (&["-m", "x"], 1, "invalid"),
+        (&["--m", "64"], 1, "--m"),
+        (&["-f", "1"], 1, "(-f)"),
+        (&["-n", "0"], 1, "(-n)"),
+        (&["-B", "http"], 64, "http"),
+        (&["-B", "binary"], 64, "binary=False"),
+        (&["-S"], 64, "SASL"),
+        (&["-o", "nonsense"], 1, "nonsense"),
+        (&["-o", "idle_timeout"], 1, "idle_timeout"),
+        (&["-o", "ext_path=/tmp/x:64m"], 64, "flash"),
+        (&["-o", "proxy_config=x"], 64, "proxy"),
         (&["-l", "no.such.host.invalid"], 71, "no.such.host.invalid"),
     ];
     for (flags, expected, message) in cases {

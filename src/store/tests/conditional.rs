@@ -300,6 +300,9 @@ fn idle_seconds_are_exact_to_a_minute() {
             assert_eq!(idle(at(205), false), (5, true));
             assert_eq!(idle(at(300), false), (100, true));
             assert_eq!(idle(at(301), false), (1, true));
+            assert_eq!(idle(at(359), false), (59, true));
+            assert_eq!(idle(at(360), false), (60, true));
+            assert_eq!(idle(at(361), false), (1, true));
         }
     }
 }
