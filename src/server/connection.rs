@@ -20,7 +20,7 @@ use tracing::trace;
 /// Keys looked up before other connections have their turn.
 const TURN_KEYS_MAX: u32 = 4096;
 
-/// Items that a step of a list may show.
+/// What a step of a list takes of a turn's keys: about what showing a segment full of items costs.
 const KEYS_PER_LIST_STEP: u32 = 1024;
 
 /// Bytes sent before other connections have their turn.

@@ -38,6 +38,7 @@ impl<'a> Storing<'a> {
     pub(crate) fn is_set(&self) -> bool {
         match self {
             Self::Classic(request) => request.mode == StorageMode::Set,
+            // Whatever its mode, as in memcached.
             Self::Meta(_) => true,
         }
     }
