@@ -93,7 +93,7 @@ impl Turn<'_> {
     fn seal_dead(&mut self, mark: u64, now: Time) {
         let writer = &mut *self.writer;
         for queue in [&mut writer.small, &mut writer.main] {
-            for open in &mut queue.open {
+            for open in queue.open.iter_mut().chain(&mut queue.restored) {
                 let segment = open.and_then(|number| writer.segments.get(number as usize));
                 if segment.is_some_and(|segment| segment.span.is_dead(mark, now)) {
                     queue.segments.extend(open.take());
@@ -160,7 +160,8 @@ impl Turn<'_> {
         let large = queue.large.front().map(|(_, stamp)| *stamp);
         if queue.segments.is_empty() && queue.large.is_empty() {
             // What is open is all that there is.
-            let open = queue.open.iter_mut().find_map(Option::take);
+            let open = queue.restored.iter_mut().chain(&mut queue.open);
+            let open = open.into_iter().find_map(Option::take);
             queue.segments.extend(open);
         }
         let segment = queue
@@ -207,7 +208,12 @@ impl Turn<'_> {
             let spared = if is_dead { None } else { policy.spare(word) };
             let room = spared.and_then(|word| {
                 let is_main = word.is_main();
-                self.append_survivor(Chain { is_main, class }, record.len())
+                let chain = Chain {
+                    is_main,
+                    class,
+                    is_restored: false,
+                };
+                self.append_survivor(chain, record.len())
             });
             if let Some(to) = room {
                 self.shard.log_mut().write(to, &record);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::compress::raw_value;
-use crate::item::ValueRef;
+use crate::item::{NewValue, ValueRef};
 use crate::prefetch::{CACHE_LINE_LEN, prefetch};
 use crate::record::{Head, Packed, Record};
 
@@ -50,6 +50,19 @@ pub(crate) struct Large {
     pub(crate) head: Head,
     pub(crate) key: Box<[u8]>,
     pub(crate) value: Bytes,
+}
+
+impl Large {
+    pub(crate) fn new(head: Head, key: &[u8], value: NewValue<'_>) -> Self {
+        Self {
+            head,
+            key: key.into(),
+            value: match value {
+                NewValue::Owned(value) => value,
+                NewValue::Copied(value) => Bytes::copy_from_slice(value),
+            },
+        }
+    }
 }
 
 /// Where an item is, found by its key and not taken apart yet.

@@ -34,7 +34,7 @@ const HAS_GIVEN_CAS: u8 = 8;
 pub(crate) const IS_STALE: u8 = 16;
 pub(crate) const IS_CLAIMED: u8 = 32;
 pub(crate) const HAS_ENCODED_KEY: u8 = 64;
-const MARKS: u8 = IS_STALE | IS_CLAIMED | HAS_ENCODED_KEY;
+pub(crate) const MARKS: u8 = IS_STALE | IS_CLAIMED | HAS_ENCODED_KEY;
 
 /// The length of what these options put behind the fixed part of a head.
 const fn options_len(options: u8) -> usize {

@@ -15,6 +15,8 @@ const LIFETIMES_MAX: [u64; CLASS_COUNT - 1] = [120_000, 3_600_000, 86_400_000];
 pub(crate) struct Chain {
     pub(crate) is_main: bool,
     pub(crate) class: usize,
+    /// It holds what has come back from a snapshot, and goes before everything that has not.
+    pub(crate) is_restored: bool,
 }
 
 impl Chain {
@@ -26,7 +28,11 @@ impl Chain {
                 LIFETIMES_MAX.partition_point(|longest| *longest < lifetime)
             }
         };
-        Self { is_main, class }
+        Self {
+            is_main,
+            class,
+            is_restored: false,
+        }
     }
 }
 
@@ -41,7 +47,8 @@ pub(crate) struct Segment {
     pub(crate) used: bool,
     /// The class of its records' lifetimes when they were stored.
     pub(crate) class: usize,
-    /// The last cas unique before it was opened, and later before it was sealed.
+    /// The last cas unique before it was opened, and later before it was sealed; of what comes back from a snapshot
+    /// the lowest in it.
     pub(crate) stamp: u64,
     /// When it was opened, in seconds.
     pub(crate) opened_seconds: u32,

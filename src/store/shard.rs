@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::{Location, Log};
-use crate::segment::{CLASS_COUNT, Segment};
+use crate::restore::Written;
+use crate::segment::{CLASS_COUNT, Chain, Segment};
 use crate::stats::{Counters, Snapshot, count};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::time::Time;
@@ -50,6 +51,8 @@ pub(crate) struct Queue {
     pub(crate) segments: VecDeque<u32>,
     /// Those that records are added to, one for each class of lifetimes.
     pub(crate) open: [Option<u32>; CLASS_COUNT],
+    /// The same for what comes back from a snapshot. They become the oldest when they are sealed.
+    pub(crate) restored: [Option<u32>; CLASS_COUNT],
     /// Slots with their stamps; one whose stamp has changed is no longer there.
     pub(crate) large: VecDeque<(u32, u64)>,
     pub(crate) large_bytes: u64,
@@ -58,7 +61,18 @@ pub(crate) struct Queue {
 impl Queue {
     /// How many segments it has.
     pub(crate) fn segment_count(&self) -> usize {
-        self.segments.len() + self.open.iter().flatten().count()
+        let open = self.open.iter().chain(&self.restored);
+        self.segments.len() + open.flatten().count()
+    }
+
+    /// The segment that the records of a chain are added to.
+    pub(crate) fn open_mut(&mut self, chain: Chain) -> Option<&mut Option<u32>> {
+        let open = if chain.is_restored {
+            &mut self.restored
+        } else {
+            &mut self.open
+        };
+        open.get_mut(chain.class)
     }
 }
 
@@ -83,6 +97,8 @@ pub(crate) struct Writer {
     pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
+    /// Only while a snapshot comes back.
+    pub(crate) written: Option<Box<Written>>,
     pub(crate) sweep_from: usize,
     /// A segment is copied here to be looked through without a lock.
     pub(crate) scratch: Vec<u8>,
@@ -113,6 +129,7 @@ impl Shard {
             pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
+            written: None,
             sweep_from: 0,
             scratch: Vec::new(),
             counters: Counters::default(),

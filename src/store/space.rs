@@ -74,7 +74,7 @@ impl Turn<'_> {
     }
 
     fn append(&mut self, chain: Chain, len: usize) -> Option<Location> {
-        let number = (*self.writer.queue(chain.is_main).open.get(chain.class)?)?;
+        let number = (*self.writer.queue(chain.is_main).open_mut(chain)?)?;
         let segment_len = self.writer.segment_len;
         let segment = self.writer.segment_mut(number)?;
         if segment.fill + len > segment_len {
@@ -106,8 +106,12 @@ impl Turn<'_> {
             };
         }
         let queue = self.writer.queue(chain.is_main);
-        let open = queue.open.get_mut(chain.class);
+        let open = queue.open_mut(chain);
         if let Some(sealed) = open.and_then(|open| open.replace(number)) {
+            if chain.is_restored {
+                queue.segments.push_front(sealed);
+                return true;
+            }
             queue.segments.push_back(sealed);
             if let Some(segment) = self.writer.segment_mut(sealed) {
                 segment.stamp = stamp;
@@ -152,9 +156,22 @@ impl Turn<'_> {
         true
     }
 
+    /// A slot that is the newest of its queue.
     pub(crate) fn add_slot(&mut self, place: Place, is_main: bool, charge: u64) -> u32 {
+        let stamp = self.writer.next_cas();
+        let slot = self.take_slot(place, is_main, (charge, stamp));
+        self.writer.queue(is_main).large.push_back((slot, stamp));
+        slot
+    }
+
+    /// A slot that is in no order yet.
+    pub(crate) fn take_slot(
+        &mut self,
+        place: Place,
+        is_main: bool,
+        (charge, stamp): (u64, u64),
+    ) -> u32 {
         let writer = &mut self.writer;
-        let stamp = writer.next_cas();
         let slot = writer.free_slots.pop().unwrap_or_else(|| {
             writer.slots.push(Slot::default());
             u32::try_from(writer.slots.len() - 1).unwrap_or_default()
@@ -166,9 +183,7 @@ impl Turn<'_> {
                 stamp,
             };
         }
-        let queue = writer.queue(is_main);
-        queue.large_bytes += charge;
-        queue.large.push_back((slot, stamp));
+        writer.queue(is_main).large_bytes += charge;
         slot
     }
 

@@ -1,7 +1,5 @@
 //! A writer's turn at a shard: what it does until the end of the turn happens at once.
 
-use bytes::Bytes;
-
 use crate::budget::large_charge;
 use crate::expire::death;
 use crate::index::{Index, Place, Word};
@@ -134,7 +132,7 @@ impl Turn<'_> {
         fixed.saturating_add(needed).saturating_add(segments) <= writer.budget
     }
 
-    fn is_large(&self, value_len: usize) -> bool {
+    pub(crate) fn is_large(&self, value_len: usize) -> bool {
         value_len >= self.writer.large_len_min()
     }
 
@@ -151,6 +149,7 @@ impl Turn<'_> {
         old: Option<Old>,
         mut put: Put<'_>,
     ) -> Option<u64> {
+        self.note_written(place);
         if !put.keeps_cas {
             put.head.cas = self.writer.next_cas();
         }
@@ -199,14 +198,7 @@ impl Turn<'_> {
         let is_main = self.queue_for(place, old)?;
         self.reserve_large(charge)?;
         let slot = self.add_slot(place, is_main, charge);
-        let large = Large {
-            head: put.head,
-            key: put.key.into(),
-            value: match put.value {
-                NewValue::Owned(value) => value,
-                NewValue::Copied(value) => Bytes::copy_from_slice(value),
-            },
-        };
+        let large = Large::new(put.head, put.key, put.value);
         self.shard.log_mut().put_large(slot, large);
         let word = Word::new(place, Location::large(slot))
             .main(is_main)
@@ -243,6 +235,7 @@ impl Turn<'_> {
 
     /// Removes the item with the key, dead or alive; returns whether it was alive.
     pub(crate) fn remove(&mut self, place: Place, key: &[u8]) -> bool {
+        self.note_written(place);
         let Some(old) = self.old(place, key) else {
             return false;
         };
@@ -311,6 +304,18 @@ impl Turn<'_> {
         let log = self.shard.log();
         let pick = |location| log.find_key(location, key);
         self.index.use_item(place, pick, |_, _| ((), true));
+    }
+
+    /// What a snapshot has for the key is out of date.
+    fn note_written(&mut self, place: Place) {
+        if let Some(written) = &mut self.writer.written {
+            written.note(place);
+        }
+    }
+
+    /// Whether the key has an item, dead or alive.
+    pub(crate) fn has(&self, place: Place, key: &[u8]) -> bool {
+        self.find(place, key, |_, _| ()).is_some()
     }
 
     /// Notes a change of a segment's records.
