@@ -3,7 +3,8 @@
 
 use crate::replay::Peer;
 use nuthatch::{
-    Bound, Shared, Worker, argv, clock::Clock, config::Config, connection, telemetry::LogLevel,
+    Bound, Shared, StartError, Worker, argv, clock::Clock, config::Config, connection,
+    telemetry::LogLevel,
 };
 use std::{
     ffi::OsString,
@@ -49,19 +50,28 @@ impl Nuthatch {
     /// # Errors
     /// Whatever keeps it from listening.
     pub fn start(flags: &[&str]) -> Result<Self, String> {
+        Self::start_at(Clock::manual(), flags)
+    }
+
+    /// The same, with a clock that the test has set.
+    ///
+    /// # Errors
+    /// Whatever keeps it from listening.
+    pub fn start_at(clock: Clock, flags: &[&str]) -> Result<Self, String> {
         let defaults = ["-l", "127.0.0.1", "-p", "-1", "-t", "1"];
         let config = config(&[defaults.as_slice(), flags].concat())?;
-        let clock = Clock::manual();
         let server = Bound::tcp(&config)
+            .map_err(StartError::from)
             .and_then(|bound| bound.into_server(config, clock.clone(), LogLevel::default()))
             .map_err(|error| error.to_string())?;
         let address = *server.tcp_addresses().first().ok_or("no TCP address")?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
-            server.run(async {
+            let stop = async {
                 // An error is the test that has gone, which is a stop too.
                 let _ = stopped.await;
-            })
+            };
+            server.run(stop, std::future::pending())
         });
         Ok(Self {
             address,
@@ -185,7 +195,7 @@ impl CutPeer {
         let local = LocalSet::new();
         let (client, server) = duplex(PIPE_LEN);
         let clock = Clock::manual();
-        let shared = Shared::new(config, clock.clone(), LogLevel::default());
+        let shared = Shared::new(config, clock.clone(), LogLevel::default(), 0);
         local.spawn_local(async move {
             connection::serve(server, &Worker::new(Arc::clone(&shared))).await;
         });

@@ -105,7 +105,7 @@ mod tests {
             &["memcached", "-m 128", "foo", "-v"],
             &["-m", "64", "-m", " 128"],
             &["--memory-limit=128"],
-            &["--memory=128"],
+            &["--memory-l=128"],
         ] {
             assert_eq!(
                 parse_with(arguments, &[]).memory_limit,

@@ -1,11 +1,13 @@
 //! [`Config`]: the flags as checked. All defaults that a flag's help cannot state are here.
 
+use crate::address::{self, Listen};
 use crate::flags::Flags;
 use crate::options::{self, Extended};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use crate::snapshot::{self, SnapshotFile};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 /// Requests of one connection before others have their turn. memcached's 20 cost it half of its
 /// pipelined throughput; an innocent neighbour does not notice 1,000.
@@ -92,33 +94,10 @@ pub struct Config {
     pub core_dumps: bool,
     /// Keep memory from being swapped out.
     pub lock_memory: bool,
+    /// Where everything is kept over a restart.
+    pub snapshot: Option<SnapshotFile>,
     /// Flags that have no effect, and why.
     pub notes: Vec<String>,
-}
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Listen {
-    /// On TCP, at these addresses; where there is none, nowhere.
-    Tcp(Vec<TcpAddress>),
-    /// On a Unix socket.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-        /// Who may use it.
-        mask: u32,
-    },
-}
-
-/// One address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TcpAddress {
-    /// Port 0 means any free one.
-    pub socket: SocketAddr,
-    /// A machine without this address family is fine: somebody asked for all addresses.
-    pub optional: bool,
 }
 
 /// Why flags cannot be followed; the exit codes are memcached's.
@@ -174,7 +153,7 @@ impl Config {
                 },
                 extended,
             },
-            listen: listen(flags)?,
+            listen: address::listen(flags)?,
             interfaces: (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
             backlog: flags.listen_backlog,
             memory_limit_bytes,
@@ -192,6 +171,7 @@ impl Config {
             protocol: flags.protocol.clone(),
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,
+            snapshot: snapshot(flags)?,
             notes,
         })
     }
@@ -239,8 +219,26 @@ fn without_effect(flags: &Flags) -> Result<Vec<String>, ConfigError> {
     Ok(notes)
 }
 
+fn snapshot(flags: &Flags) -> Result<Option<SnapshotFile>, ConfigError> {
+    let max_age = Duration::from_secs(flags.restore_max_age.into());
+    let path = match (&flags.memory_file, &flags.snapshot) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::Usage(
+                "there can be one snapshot: give either -e or --snapshot".into(),
+            ));
+        }
+        (Some(file), None) => absolute(file),
+        (None, Some(folder)) => absolute(folder).join(snapshot::FILE_NAME),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(SnapshotFile {
+        path,
+        max_age: (!max_age.is_zero()).then_some(max_age),
+    }))
+}
+
 /// The background has another current folder.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -294,82 +292,6 @@ fn item_len_max(text: &str, memory_limit_bytes: u64) -> Result<u64, ConfigError>
     }
 }
 
-fn listen(flags: &Flags) -> Result<Listen, ConfigError> {
-    if let Some(path) = &flags.unix_socket {
-        let mask = u32::from_str_radix(flags.unix_mask.trim(), 8).map_err(|error| {
-            ConfigError::Value(format!("the mask (-a) {:?}: {error}", flags.unix_mask))
-        })?;
-        return Ok(Listen::Unix {
-            path: absolute(path),
-            mask,
-        });
-    }
-    let port = match flags.port {
-        0 => return Ok(Listen::Tcp(Vec::new())),
-        -1 => 0,
-        port => u16::try_from(port)
-            .map_err(|error| ConfigError::Value(format!("the port (-p) {port}: {error}")))?,
-    };
-    let mut addresses = Vec::new();
-    for address in flags.listen.iter().flat_map(|list| list.split([',', ';'])) {
-        addresses.extend(resolve(address.trim(), port)?);
-    }
-    if addresses.is_empty() {
-        addresses = all_addresses(port);
-    }
-    Ok(Listen::Tcp(addresses))
-}
-
-fn all_addresses(port: u16) -> Vec<TcpAddress> {
-    [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ]
-    .into_iter()
-    .map(|ip| TcpAddress {
-        socket: SocketAddr::new(ip, port),
-        optional: ip.is_ipv6(),
-    })
-    .collect()
-}
-
-/// `ADDR`, `ADDR:PORT`, `IPV6`, `[IPV6]` or `[IPV6]:PORT`; `*` is all addresses.
-fn resolve(address: &str, default_port: u16) -> Result<Vec<TcpAddress>, ConfigError> {
-    let bare_ip = address
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    let (host, port) = match (bare_ip, address.rsplit_once(':')) {
-        (Ok(ip), _) => {
-            let socket = SocketAddr::new(ip, default_port);
-            return Ok(vec![TcpAddress {
-                socket,
-                optional: false,
-            }]);
-        }
-        (Err(_), Some((host, port))) => match port.parse() {
-            Ok(port) => (host, port),
-            Err(_) => return Err(ConfigError::Value(format!("no port in {address:?} (-l)"))),
-        },
-        (Err(_), None) => (address, default_port),
-    };
-    if host == "*" {
-        return Ok(all_addresses(port));
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match (host, port).to_socket_addrs() {
-        Ok(sockets) => Ok(sockets
-            .map(|socket| TcpAddress {
-                socket,
-                optional: false,
-            })
-            .collect()),
-        Err(error) => Err(ConfigError::Address(format!(
-            "no address for {host:?} (-l): {error}"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,13 +302,6 @@ mod tests {
         Config::from_flags(&Flags::try_parse_from(arguments).unwrap())
     }
 
-    fn sockets(arguments: &[&str]) -> Vec<String> {
-        match config(arguments).unwrap().listen {
-            Listen::Tcp(addresses) => addresses.iter().map(|a| a.socket.to_string()).collect(),
-            Listen::Unix { .. } => panic!("no Unix socket was asked for"),
-        }
-    }
-
     #[test]
     fn the_defaults_are_memcacheds() {
         let config = config(&[]).unwrap();
@@ -394,25 +309,6 @@ mod tests {
         assert_eq!(config.item_len_max, 1 << 20);
         assert_eq!(config.settings.connections_max, 1024);
         assert_eq!(config.backlog, 1024);
-        assert_eq!(sockets(&[]), ["0.0.0.0:11211", "[::]:11211"]);
-    }
-
-    #[test]
-    fn addresses_may_carry_ports_and_repeat() {
-        assert_eq!(
-            sockets(&[
-                "-l",
-                "127.0.0.1,127.0.0.2:12",
-                "-l",
-                "[::1]:13;::1",
-                "-p",
-                "14"
-            ]),
-            ["127.0.0.1:14", "127.0.0.2:12", "[::1]:13", "[::1]:14"]
-        );
-        assert_eq!(sockets(&["-p", "-1"]), ["0.0.0.0:0", "[::]:0"]);
-        assert_eq!(sockets(&["-p", "0"]), [""; 0]);
-        assert_eq!(sockets(&["-l", "*:15"]), ["0.0.0.0:15", "[::]:15"]);
     }
 
     #[test]

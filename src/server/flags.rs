@@ -45,6 +45,18 @@ pub struct Flags {
     #[arg(short = 'm', long = "memory-limit", value_name = "NUM", default_value = "64", value_parser = number::<u32>)]
     pub memory_limit: u32,
 
+    /// Keep everything over a restart in this file; its format is not memcached's
+    #[arg(short = 'e', long = "memory-file", value_name = "FILE")]
+    pub memory_file: Option<PathBuf>,
+
+    /// The same, in a file in this folder
+    #[arg(long = "snapshot", value_name = "DIR")]
+    pub snapshot: Option<PathBuf>,
+
+    /// Do not restore what was saved longer ago than so many seconds; 0 is no limit
+    #[arg(long = "restore-max-age", value_name = "NUM", default_value = "300", value_parser = number::<u32>)]
+    pub restore_max_age: u32,
+
     /// Refuse to store when there is no room, instead of evicting
     #[arg(short = 'M', long = "disable-evictions")]
     pub disable_evictions: bool,

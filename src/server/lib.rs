@@ -7,6 +7,7 @@
 //! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod administer;
 pub mod argv;
 mod body;
@@ -22,6 +23,7 @@ pub mod flags;
 mod input;
 mod listener;
 mod maintenance;
+mod notify;
 pub mod options;
 mod output;
 mod prefix_stats;
@@ -29,6 +31,7 @@ pub mod process;
 mod server;
 mod shared;
 pub mod signals;
+pub mod snapshot;
 mod stats_conns;
 mod stats_items;
 mod stats_settings;
@@ -39,6 +42,6 @@ mod tuning;
 mod worker;
 
 pub use listener::ListenError;
-pub use server::{Bound, Server};
+pub use server::{Bound, Server, StartError};
 pub use shared::Shared;
 pub use worker::Worker;

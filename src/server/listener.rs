@@ -1,9 +1,10 @@
 //! Listening sockets: bind, accept, refuse above the limit of connections, hand over to a worker.
 
-use crate::config::{Listen, TcpAddress};
+use crate::address::{Listen, TcpAddress};
 use crate::counters::{Count, Counters};
 use crate::shared::{Connection, Shared};
 use crate::stats_conns::State;
+use listenfd::ListenFd;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nuthatch_protocol::{ErrorReply, Response};
@@ -31,7 +32,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// A connection that a worker shall serve.
@@ -92,6 +93,28 @@ pub(crate) fn bind_tcp(listen: &Listen, backlog: i32) -> Result<Vec<Listener>, L
     Ok(listeners)
 }
 
+/// The sockets that systemd listens on for the daemon. Whoever configured them said who may connect, so where there
+/// is one, nothing else is bound.
+pub(crate) fn activated() -> Result<Vec<Listener>, ListenError> {
+    let failed = |source| ListenError {
+        address: "a socket of systemd".to_owned(),
+        source,
+    };
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..passed.len() {
+        // One that is not of TCP is an error, and stays there to be taken as what it is.
+        if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
+            listener.set_nonblocking(true).map_err(failed)?;
+            listeners.push(Listener::Tcp(listener));
+        } else if let Some(listener) = passed.take_unix_listener(index).map_err(failed)? {
+            listener.set_nonblocking(true).map_err(failed)?;
+            listeners.push(Listener::Unix(listener, None));
+        }
+    }
+    Ok(listeners)
+}
+
 fn has_no_such_family(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
@@ -142,7 +165,8 @@ fn unix_listener(path: &Path, mask: u32, backlog: i32) -> io::Result<Listener> {
     umask(before);
     bound?;
     socket.listen(backlog)?;
-    Ok(Listener::Unix(socket.into(), SocketFile(path.to_owned())))
+    let file = SocketFile(path.to_owned());
+    Ok(Listener::Unix(socket.into(), Some(file)))
 }
 
 /// The file of a Unix socket, removed with it.

@@ -6,7 +6,7 @@ use nuthatch::clock::Clock;
 use nuthatch::config::{Config, ConfigError};
 use nuthatch::flags::Flags;
 use nuthatch::process::{self, PidFile, ProcessError};
-use nuthatch::{Bound, signals, telemetry};
+use nuthatch::{Bound, StartError, signals, telemetry};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,7 +70,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     }
     process::raise_descriptor_limit(config.settings.connections_max);
     // While root: low ports. As the user: the Unix socket, which is then the user's.
-    let bound = Bound::tcp(&config)?;
+    let bound = Bound::tcp(&config).map_err(StartError::from)?;
     process::become_user(config.user.as_deref())?;
     let server = bound.into_server(config.clone(), Clock::machine(), log_level)?;
     if config.daemon {
@@ -83,7 +83,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         process::write_port_file(&PathBuf::from(path), &server.tcp_addresses());
     }
-    server.run(signals::shutdown())?;
+    server.run(signals::shutdown(), signals::again())?;
     drop(pid_file);
     Ok(())
 }
@@ -116,8 +116,8 @@ impl From<ProcessError> for Failure {
     }
 }
 
-impl From<nuthatch::ListenError> for Failure {
-    fn from(error: nuthatch::ListenError) -> Self {
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
         Self {
             exit_code: EXIT_SYSTEM,
             message: error.to_string(),

@@ -4,13 +4,16 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::listener::{self, ListenError, Listener};
 use crate::maintenance;
+use crate::notify;
 use crate::shared::Shared;
+use crate::snapshot::SnapshotFile;
 use crate::telemetry::LogLevel;
 use crate::worker::{self, Handle};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -18,33 +21,72 @@ use tokio::task::LocalSet;
 #[derive(Debug)]
 pub struct Bound {
     listeners: Vec<Listener>,
+    /// There is no Unix socket to be bound.
+    are_all: bool,
+}
+
+/// Why a daemon cannot start, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A socket does not listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Nothing could be kept over a restart.
+    #[error(
+        "cannot keep a snapshot in {path}: {source}. Its folder must exist, and be the user's (-u)"
+    )]
+    Snapshot {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl Bound {
-    /// Binds the TCP sockets that the configuration asks for.
+    /// Takes over the sockets that systemd listens on; where there is none, binds the TCP sockets that the
+    /// configuration asks for.
     ///
     /// # Errors
     /// [`ListenError`] names the address and what to do about it.
     pub fn tcp(config: &Config) -> Result<Self, ListenError> {
+        let activated = listener::activated()?;
+        if !activated.is_empty() {
+            return Ok(Self {
+                listeners: activated,
+                are_all: true,
+            });
+        }
         Ok(Self {
             listeners: listener::bind_tcp(&config.listen, config.backlog)?,
+            are_all: false,
         })
     }
 
-    /// Binds the Unix socket too, if there is to be one: as the user who will serve it. The daemon
-    /// can then run.
+    /// Binds the Unix socket too, if there is to be one: as the user who will serve it, and who will write the
+    /// snapshot. The daemon can then run.
     ///
     /// # Errors
-    /// [`ListenError`] names the path and what to do about it.
+    /// [`StartError`] names the path and what to do about it.
     pub fn into_server(
         mut self,
         config: Config,
         clock: Clock,
         log_level: LogLevel,
-    ) -> Result<Server, ListenError> {
-        self.listeners
-            .extend(listener::bind_unix(&config.listen, config.backlog)?);
-        let shared = Shared::new(&config, clock, log_level);
+    ) -> Result<Server, StartError> {
+        if !self.are_all {
+            self.listeners
+                .extend(listener::bind_unix(&config.listen, config.backlog)?);
+        }
+        let last_cas = match &config.snapshot {
+            Some(file) => file.open().map_err(|source| StartError::Snapshot {
+                path: file.path.display().to_string(),
+                source,
+            })?,
+            None => None,
+        };
+        let shared = Shared::new(&config, clock, log_level, last_cas.unwrap_or_default());
         shared
             .listeners
             .store(self.listeners.len(), Ordering::Relaxed);
@@ -73,11 +115,16 @@ impl Server {
             .collect()
     }
 
-    /// Serves until `shutdown` resolves; answers under way have half a second to be read.
+    /// Serves until `shutdown` resolves; answers under way have half a second to be read. Then writes the snapshot,
+    /// if there is to be one, unless `again` resolves before that is done.
     ///
     /// # Errors
-    /// If threads, or what they wait with, cannot be made.
-    pub fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    /// If threads, or what they wait with, cannot be made, or the snapshot not be written.
+    pub fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        again: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let (stop, stopped) = watch::channel(false);
         let workers = (0..self.config.settings.threads.get())
             .map(|index| worker::spawn(Arc::clone(&self.shared), index, stopped.clone()))
@@ -114,6 +161,14 @@ impl Server {
             });
         }
         local.spawn_local(maintenance::run(Arc::clone(&self.shared)));
+        local.spawn_local(notify::watchdog(Arc::clone(&self.shared)));
+        notify::ready();
+        let restoring = self
+            .config
+            .snapshot
+            .as_ref()
+            .map(|file| restore(Arc::clone(&self.shared), file.clone()))
+            .transpose()?;
         local.block_on(&runtime, async {
             tokio::select! {
                 () = shutdown => {}
@@ -121,11 +176,53 @@ impl Server {
             }
         });
         tracing::info!("stopping");
+        notify::stopping();
         // Closes the listening sockets before the workers finish.
         drop(local);
         stop.send_replace(true);
         workers.into_iter().for_each(Handle::join);
+        let saved = match (self.config.snapshot, restoring) {
+            (Some(file), Some(restoring)) => {
+                runtime.block_on(save(self.shared, file, restoring, again))
+            }
+            _ => Ok(()),
+        };
+        // Nobody waits for a snapshot that has been given up.
+        runtime.shutdown_background();
         tracing::info!("stopped");
-        Ok(())
+        saved
+    }
+}
+
+fn restore(shared: Arc<Shared>, file: SnapshotFile) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name("restore".into())
+        .spawn(move || file.restore(&shared))
+}
+
+/// Writes the snapshot, which is only whole with all that the one before it held: that must be back first.
+async fn save(
+    shared: Arc<Shared>,
+    file: SnapshotFile,
+    restoring: JoinHandle<()>,
+    again: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let saving = tokio::task::spawn_blocking({
+        let shared = Arc::clone(&shared);
+        move || {
+            if restoring.join().is_err() {
+                let error = "restoring has panicked: the snapshot before this one stays";
+                return Err(io::Error::other(error));
+            }
+            file.save(&shared)
+        }
+    });
+    tokio::select! {
+        saved = saving => saved?,
+        () = again => {
+            tracing::warn!("stopped before the snapshot was written: the one before it stays");
+            Ok(())
+        }
+        () = notify::watchdog(shared) => Ok(()),
     }
 }

@@ -11,8 +11,9 @@ use crate::tuning::Tuning;
 use nuthatch_protocol::{ErrorReply, Response};
 use nuthatch_store::{Config as StoreConfig, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The store, the settings, and what everybody has counted.
@@ -34,19 +35,21 @@ pub struct Shared {
     /// Clients that are connected.
     pub(crate) connections: AtomicUsize,
     threads: Mutex<Vec<Arc<Counters>>>,
+    /// When each worker was last seen to run, in milliseconds.
+    heartbeats: Box<[AtomicU64]>,
     reset: Mutex<Totals>,
 }
 
 impl Shared {
-    /// An empty cache.
-    pub fn new(config: &Config, clock: Clock, log_level: LogLevel) -> Arc<Self> {
+    /// An empty cache, whose cas uniques are above `last_cas`.
+    pub fn new(config: &Config, clock: Clock, log_level: LogLevel, last_cas: u64) -> Arc<Self> {
         let store = Store::new(&StoreConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
             shard_count: None,
             evict: config.evict,
             compress_len_min: config.compress_len_min,
-            cas_start: cas_start(),
+            cas_start: cas_start().max(last_cas),
         });
         Arc::new(Self {
             store,
@@ -64,6 +67,9 @@ impl Shared {
             listeners: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             threads: Mutex::default(),
+            heartbeats: (0..config.settings.threads.get())
+                .map(|_| AtomicU64::default())
+                .collect(),
             reset: Mutex::default(),
         })
     }
@@ -96,6 +102,21 @@ impl Shared {
         let counters = Arc::new(Counters::default());
         lock(&self.threads).push(Arc::clone(&counters));
         counters
+    }
+
+    /// To be called by each worker from time to time.
+    pub(crate) fn beat(&self, worker: usize) {
+        if let Some(heartbeat) = self.heartbeats.get(worker) {
+            heartbeat.store(self.clock.now().time.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long the worker that was seen least lately has not been seen.
+    pub(crate) fn slowest_heartbeat(&self) -> Duration {
+        let now = self.clock.now().time.as_millis();
+        let beats = self.heartbeats.iter();
+        let oldest = beats.map(|beat| beat.load(Ordering::Relaxed)).min();
+        Duration::from_millis(now.saturating_sub(oldest.unwrap_or(now)))
     }
 
     /// What all threads have counted since the last reset.

@@ -1,7 +1,8 @@
 //! `stats settings`: memcached's names, in memcached's order. What there is no such thing of has memcached's default,
 //! or what an operator has set it to.
 
-use crate::config::{Listen, PREFIX_DELIMITER};
+use crate::address::Listen;
+use crate::config::PREFIX_DELIMITER;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::stats_text::put;
@@ -23,11 +24,14 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
         ("inline_ascii_response", "no"),
         ("ssl_enabled", "no"),
         ("num_napi_ids", "(null)"),
-        ("memory_file", "(null)"),
-        ("client_flags_size", "4"),
     ] {
         put(name, value, out);
     }
+    match &shared.config.snapshot {
+        Some(file) => put("memory_file", file.path.display(), out),
+        None => put("memory_file", "(null)", out),
+    }
+    put("client_flags_size", "4", out);
 }
 
 fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {

@@ -24,6 +24,9 @@ const HANDOVER_MAX: usize = 64;
 /// How long a stopping worker lets clients read what has already been answered.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
+/// How often a worker shows that it runs.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// How often it looks whether they have.
 const DRAIN_STEP: Duration = Duration::from_millis(5);
 
@@ -81,10 +84,17 @@ impl Worker {
         Sending(&self.sending)
     }
 
-    async fn run(self, mut accepted: mpsc::Receiver<Accepted>, mut stop: watch::Receiver<bool>) {
+    async fn run(
+        self,
+        index: usize,
+        mut accepted: mpsc::Receiver<Accepted>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let worker = Rc::new(self);
+        let mut heartbeat = time::interval(HEARTBEAT);
         loop {
             tokio::select! {
+                _ = heartbeat.tick() => worker.shared.beat(index),
                 next = accepted.recv() => match next {
                     Some(accepted) => drop(tokio::task::spawn_local(converse(accepted, Rc::clone(&worker)))),
                     None => break,
@@ -175,7 +185,7 @@ pub(crate) fn spawn(
         .spawn(move || {
             let worker = Worker::new(shared);
             // What is blocked on is asked each time that anything happens: a task of its own is not.
-            let run = async { tokio::task::spawn_local(worker.run(receiver, stop)).await };
+            let run = async { tokio::task::spawn_local(worker.run(index, receiver, stop)).await };
             if let Err(error) = LocalSet::new().block_on(&runtime, run) {
                 tracing::error!(%error, "a worker has stopped");
             }

@@ -136,7 +136,7 @@ impl Save<'_> {
     /// How much of what there is has been saved, from 0 to 100.
     pub fn percent(&self) -> usize {
         let done = self.source_count - self.sources.len();
-        done * 100 / self.source_count.max(1)
+        (done * 100).checked_div(self.source_count).unwrap_or(100)
     }
 
     /// The next block, header and body; `None` when the snapshot is whole.

@@ -1,0 +1,13 @@
+//! The binary as an operator meets it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+mod command_line;
+mod daemon;
+mod restart;
+mod systemd;
