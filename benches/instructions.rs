@@ -113,7 +113,7 @@ const PIPELINE: usize = 50;
 fn served(request: &[u8]) -> Served {
     let flags = Flags::try_parse_from(["nuthatch", "-m", "64"]).expect("these are flags");
     let config = Config::from_flags(&flags).expect("these values are good");
-    let shared = Shared::new(&config, Clock::manual(), LogLevel::default(), 0);
+    let shared = Shared::new(&config, Clock::manual(), LogLevel::default());
     let served = Served {
         worker: Worker::new(shared),
         runtime: Builder::new_current_thread().build().expect("threads"),

@@ -3,8 +3,7 @@
 
 use crate::replay::Peer;
 use nuthatch::{
-    Bound, Shared, StartError, Worker, argv, clock::Clock, config::Config, connection,
-    telemetry::LogLevel,
+    Bound, Shared, Worker, argv, clock::Clock, config::Config, connection, telemetry::LogLevel,
 };
 use std::{
     ffi::OsString,
@@ -60,8 +59,7 @@ impl Nuthatch {
     pub fn start_at(clock: Clock, flags: &[&str]) -> Result<Self, String> {
         let defaults = ["-l", "127.0.0.1", "-p", "-1", "-t", "1"];
         let config = config(&[defaults.as_slice(), flags].concat())?;
-        let server = Bound::tcp(&config)
-            .map_err(StartError::from)
+        let server = Bound::tcp(&config, &clock)
             .and_then(|bound| bound.into_server(config, clock.clone(), LogLevel::default()))
             .map_err(|error| error.to_string())?;
         let address = *server.tcp_addresses().first().ok_or("no TCP address")?;
@@ -195,7 +193,7 @@ impl CutPeer {
         let local = LocalSet::new();
         let (client, server) = duplex(PIPE_LEN);
         let clock = Clock::manual();
-        let shared = Shared::new(config, clock.clone(), LogLevel::default(), 0);
+        let shared = Shared::new(config, clock.clone(), LogLevel::default());
         local.spawn_local(async move {
             connection::serve(server, &Worker::new(Arc::clone(&shared))).await;
         });

@@ -31,6 +31,7 @@ class Server:
 
     name: str
     port: int
+    pid: int
 
     @property
     def endpoint(self):
@@ -46,14 +47,16 @@ class Server:
 
 
 @contextmanager
-def running(name, directory):
+def running(name, directory, *flags):
     """Runs the daemon called `name` until the block ends; it has to be alive until then."""
     port_file = directory / "port"
-    command = [*PROGRAMS[name], "-p", "-1", "-U", "0", "-l", HOST, "-u", "root", "-m", "64"]
+    port_file.unlink(missing_ok=True)
+    listen = () if "-l" in flags else ("-l", HOST)
+    command = [*PROGRAMS[name], "-p", "-1", "-U", "0", *listen, "-u", "root", "-m", "64", *flags]
     environment = os.environ | {"MEMCACHED_PORT_FILENAME": str(port_file)}
     process = subprocess.Popen(command, env=environment)
     try:
-        yield Server(name, announced_port(process, port_file))
+        yield Server(name, announced_port(process, port_file), process.pid)
         assert process.poll() is None, f"{name} died with status {process.returncode}"
     finally:
         process.kill()

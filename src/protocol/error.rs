@@ -101,6 +101,16 @@ impl ErrorReply<'static> {
     pub const LRU_FACTORS: Self = Self(b"ERROR hot/warm age factors must be greater than 0");
     /// `refresh_certs` without TLS.
     pub const NO_TLS: Self = Self(b"Error TLS not enabled");
+    /// `refresh_certs` with files that cannot be used.
+    pub const CERTIFICATES: Self = Self(b"Error loading the certificates");
+    /// Anything before the login (`-Y`).
+    pub const UNAUTHENTICATED: Self = Self(b"CLIENT_ERROR unauthenticated");
+    /// A login that is not `user password`, or too long.
+    pub const AUTH_TOKEN: Self = Self(b"CLIENT_ERROR bad authentication token format");
+    /// A login that is not followed by the end of a line.
+    pub const AUTH_TERMINATION: Self = Self(b"CLIENT_ERROR bad command line termination");
+    /// A login that nobody has.
+    pub const AUTH_FAILURE: Self = Self(b"CLIENT_ERROR authentication failure");
     /// The server was started with `-F`.
     pub const FLUSH_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR flush_all not allowed");
     /// The server was started with `-X`.

@@ -55,7 +55,7 @@ pub(crate) fn answer(
         }
         Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
         Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
-        Request::Admin(AdminCommand::RefreshCerts, _) => Response::Error(ErrorReply::NO_TLS),
+        Request::Admin(AdminCommand::RefreshCerts, _) => refresh_certificates(shared),
         Request::Version => Response::Version(VERSION.as_bytes()),
         Request::Shutdown(mode) => match shared.request_stop(mode) {
             Some(refusal) => refusal,
@@ -64,6 +64,17 @@ pub(crate) fn answer(
         // Also a request of a later version of the protocol.
         _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
     })
+}
+
+fn refresh_certificates(shared: &Shared) -> Response<'static> {
+    match shared.refresh_certificates() {
+        Ok(true) => Response::Ok,
+        Ok(false) => Response::Error(ErrorReply::NO_TLS),
+        Err(error) => {
+            tracing::error!(%error, "the certificates that there are stay in use");
+            Response::Error(ErrorReply::CERTIFICATES)
+        }
+    }
 }
 
 fn lru_crawler(shared: &Shared, arguments: &[u8], out: &Output) -> Administered {

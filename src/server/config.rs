@@ -4,6 +4,7 @@ use crate::address::{self, Listen};
 use crate::flags::Flags;
 use crate::options::{self, Extended};
 use crate::snapshot::{self, SnapshotFile};
+use crate::tls::TlsFiles;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -94,6 +95,10 @@ pub struct Config {
     pub core_dumps: bool,
     /// Keep memory from being swapped out.
     pub lock_memory: bool,
+    /// Who may use the daemon, if not everybody.
+    pub auth_file: Option<PathBuf>,
+    /// How connections are secured, if they are.
+    pub tls: Option<TlsFiles>,
     /// Where everything is kept over a restart.
     pub snapshot: Option<SnapshotFile>,
     /// Flags that have no effect, and why.
@@ -129,6 +134,11 @@ impl Config {
         check_protocol(flags)?;
         let (extended, mut notes) = options::read(&flags.extended)?;
         notes.extend(without_effect(flags)?);
+        let tls = if flags.enable_ssl {
+            Some(TlsFiles::from_options(&extended).map_err(ConfigError::Usage)?)
+        } else {
+            None
+        };
         let memory_limit_bytes = u64::from(flags.memory_limit) << 20;
         let threads = match flags.threads {
             Some(threads) => positive(threads, "number of threads (-t)")?,
@@ -153,7 +163,7 @@ impl Config {
                 },
                 extended,
             },
-            listen: address::listen(flags)?,
+            listen: address::listen(flags, tls.as_ref())?,
             interfaces: (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
             backlog: flags.listen_backlog,
             memory_limit_bytes,
@@ -171,6 +181,8 @@ impl Config {
             protocol: flags.protocol.clone(),
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,
+            auth_file: flags.auth_file.as_deref().map(absolute),
+            tls,
             snapshot: snapshot(flags)?,
             notes,
         })

@@ -1,6 +1,7 @@
 //! One connection: read, decode, execute, write, until the peer leaves.
 
 use crate::administer::{self, Administered};
+use crate::auth;
 use crate::body::{self, Arrived, Received};
 use crate::counters::Count;
 use crate::dump::Dump;
@@ -38,11 +39,22 @@ where
 }
 
 /// The same for a socket that `stats conns` lists.
-pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&ListedSocket<'_>>)
-where
+pub(crate) async fn serve_listed<S>(
+    mut stream: S,
+    worker: &Worker,
+    listed: Option<&ListedSocket<'_>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut input = Input::default();
+    if let Some(logins) = worker.shared().access.logins() {
+        // In a box, or every idle connection would have room for it.
+        let logging_in = Box::pin(auth::log_in(&mut stream, &logins, worker));
+        let Ok(Some(rest)) = logging_in.await else {
+            return;
+        };
+        input = Input::new(rest);
+    }
     let mut decoder = RequestDecoder::new();
     let mut peer = Peer {
         stream,
@@ -50,9 +62,11 @@ where
         worker,
         listed,
     };
+    // Requests may have come with a login.
+    let mut has_more = !input.unread().is_empty();
     // An error of the stream means that the peer is gone; there is nobody to tell.
-    while let Ok(read @ 1..) = fill(&mut input, &mut peer.stream, worker).await {
-        worker.counters().add(Count::BytesRead, read as u64);
+    while has_more || matches!(fill(&mut input, &mut peer.stream, worker).await, Ok(1..)) {
+        has_more = false;
         match peer.answer(&mut decoder, &mut input).await {
             Ok(Next::Read) => input.release(worker.buffers()),
             Ok(Next::Close) | Err(_) => break,
@@ -65,7 +79,11 @@ async fn fill<S>(input: &mut Input, stream: &mut S, worker: &Worker) -> io::Resu
 where
     S: AsyncRead + Unpin,
 {
-    let filled = input.fill(stream, worker.buffers());
+    let filled = async {
+        let read = input.fill(stream, worker.buffers()).await?;
+        worker.counters().add(Count::BytesRead, read as u64);
+        Ok(read)
+    };
     let Some(idle) = worker.settings().extended.idle_timeout else {
         return filled.await;
     };

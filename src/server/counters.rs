@@ -27,6 +27,9 @@ pub(crate) enum Count {
     TouchMisses,
     StoreTooLarge,
     StoreNoMemory,
+    AuthCmds,
+    AuthErrors,
+    SslHandshakeErrors,
     IdleKicks,
     BytesRead,
     BytesWritten,
@@ -42,9 +45,15 @@ const COUNTS: usize = Count::TimeInListenDisabledUs as usize + 1;
 /// The counters of one thread, on cache lines of their own.
 ///
 /// Only that thread adds, so adding is a load and a store; any thread may read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Counters([AtomicU64; COUNTS]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; COUNTS])
+    }
+}
 
 impl Counters {
     pub(crate) fn add(&self, count: Count, by: u64) {
@@ -62,8 +71,14 @@ impl Counters {
 }
 
 /// Sums over threads, at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Totals([u64; COUNTS]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; COUNTS])
+    }
+}
 
 impl Totals {
     pub(crate) fn sum<'a>(threads: impl IntoIterator<Item = &'a Counters>) -> Self {

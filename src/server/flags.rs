@@ -132,6 +132,18 @@ pub struct Flags {
     )]
     pub protocol: String,
 
+    /// Let in only who logs in with a line `user:password` of this file; read again at SIGHUP
+    #[arg(short = 'Y', long = "auth-file", value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+
+    /// TLS on all TCP sockets but those of `-l notls:ADDR`; see the suboptions
+    #[arg(
+        short = 'Z',
+        long = "enable-ssl",
+        help = "TLS on all TCP sockets but those of -l notls:ADDR; see -o ssl_chain_cert"
+    )]
+    pub enable_ssl: bool,
+
     /// SASL logins; there are none, and it is refused
     #[arg(short = 'S', long = "enable-sasl", hide = true)]
     pub enable_sasl: bool,
@@ -171,7 +183,7 @@ pub struct Flags {
         long = "extended",
         value_name = "LIST",
         action = ArgAction::Append,
-        help = "Suboptions by commas: idle_timeout=SECONDS, no_maxconns_fast, track_sizes, and others of memcached"
+        help = "Suboptions by commas: idle_timeout=SECONDS, no_maxconns_fast, track_sizes; ssl_chain_cert=FILE, ssl_key=FILE, ssl_ca_cert=FILE, ssl_verify_mode=0-3, ssl_min_version=2-3 (-Z); and others of memcached, without effect"
     )]
     pub extended: Vec<String>,
 

@@ -23,6 +23,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// With bytes that have been read elsewhere.
+    pub(crate) const fn new(buffer: Vec<u8>) -> Self {
+        Self { buffer, used: 0 }
+    }
+
     /// What has arrived and is not yet used.
     pub(crate) fn unread(&self) -> &[u8] {
         self.buffer.get(self.used..).unwrap_or_default()

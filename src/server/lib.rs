@@ -7,9 +7,11 @@
 //! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod address;
 pub mod administer;
 pub mod argv;
+mod auth;
 mod body;
 mod buffer_pool;
 pub mod clock;
@@ -38,9 +40,11 @@ mod stats_settings;
 mod stats_text;
 mod storing;
 pub mod telemetry;
+pub mod tls;
 mod tuning;
 mod worker;
 
+pub use access::{Access, AccessError};
 pub use listener::ListenError;
 pub use server::{Bound, Server, StartError};
 pub use shared::Shared;

@@ -1,6 +1,6 @@
 //! Listening sockets: bind, accept, refuse above the limit of connections, hand over to a worker.
 
-use crate::address::{Listen, TcpAddress};
+use crate::address::{Listen, Security, TcpAddress};
 use crate::counters::{Count, Counters};
 use crate::shared::{Connection, Shared};
 use crate::stats_conns::State;
@@ -31,7 +31,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Security),
     Unix(UnixListener, Option<SocketFile>),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Accepted {
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
+    Tcp(TcpStream, Security),
     Unix(UnixStream),
 }
 
@@ -77,10 +77,11 @@ pub(crate) fn bind_tcp(listen: &Listen, backlog: i32) -> Result<Vec<Listener>, L
     for TcpAddress {
         socket: address,
         optional,
+        security,
     } in addresses
     {
         match tcp_listener(*address, backlog) {
-            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Ok(listener) => listeners.push(Listener::Tcp(listener, *security)),
             Err(error) if *optional && has_no_such_family(&error) => {}
             Err(source) => {
                 return Err(ListenError {
@@ -94,8 +95,8 @@ pub(crate) fn bind_tcp(listen: &Listen, backlog: i32) -> Result<Vec<Listener>, L
 }
 
 /// The sockets that systemd listens on for the daemon. Whoever configured them said who may connect, so where there
-/// is one, nothing else is bound.
-pub(crate) fn activated() -> Result<Vec<Listener>, ListenError> {
+/// is one, nothing else is bound. Those of TCP are secured as told.
+pub(crate) fn activated(security: Security) -> Result<Vec<Listener>, ListenError> {
     let failed = |source| ListenError {
         address: "a socket of systemd".to_owned(),
         source,
@@ -106,7 +107,7 @@ pub(crate) fn activated() -> Result<Vec<Listener>, ListenError> {
         // One that is not of TCP is an error, and stays there to be taken as what it is.
         if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
             listener.set_nonblocking(true).map_err(failed)?;
-            listeners.push(Listener::Tcp(listener));
+            listeners.push(Listener::Tcp(listener, security));
         } else if let Some(listener) = passed.take_unix_listener(index).map_err(failed)? {
             listener.set_nonblocking(true).map_err(failed)?;
             listeners.push(Listener::Unix(listener, None));
@@ -185,7 +186,7 @@ impl Listener {
     /// The address, if it is one of TCP.
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
@@ -213,14 +214,14 @@ impl Listener {
                 .list(fd, State::Listening, shared.clock.now().time)
         };
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, security) => {
                 let _listed = list(listener.as_raw_fd());
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 loop {
                     acceptor.wait_for_room().await;
                     let accepted = listener.accept().await.and_then(|(stream, _)| {
                         stream.set_nodelay(true)?;
-                        Ok(Stream::Tcp(stream.into_std()?))
+                        Ok(Stream::Tcp(stream.into_std()?, security))
                     });
                     acceptor.hand_over(accepted).await;
                 }
@@ -323,7 +324,7 @@ fn refuse(stream: &Stream) {
     let mut line = Vec::new();
     Response::Error(ErrorReply::TOO_MANY_CONNECTIONS).encode(&mut line);
     drop(match stream {
-        Stream::Tcp(stream) => (&mut &*stream).write(&line),
+        Stream::Tcp(stream, _) => (&mut &*stream).write(&line),
         Stream::Unix(stream) => (&mut &*stream).write(&line),
     });
 }

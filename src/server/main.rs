@@ -6,7 +6,7 @@ use nuthatch::clock::Clock;
 use nuthatch::config::{Config, ConfigError};
 use nuthatch::flags::Flags;
 use nuthatch::process::{self, PidFile, ProcessError};
-use nuthatch::{Bound, StartError, signals, telemetry};
+use nuthatch::{AccessError, Bound, StartError, signals, telemetry};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,10 +69,11 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         process::allow_core_dumps()?;
     }
     process::raise_descriptor_limit(config.settings.connections_max);
-    // While root: low ports. As the user: the Unix socket, which is then the user's.
-    let bound = Bound::tcp(&config).map_err(StartError::from)?;
+    let clock = Clock::machine();
+    // While root: low ports, and keys. As the user: the Unix socket, which is then the user's.
+    let bound = Bound::tcp(&config, &clock)?;
     process::become_user(config.user.as_deref())?;
-    let server = bound.into_server(config.clone(), Clock::machine(), log_level)?;
+    let server = bound.into_server(config.clone(), clock, log_level)?;
     if config.daemon {
         process::detach(config.verbosity > 0)?;
     }
@@ -83,7 +84,8 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     if let Some(path) = std::env::var_os("MEMCACHED_PORT_FILENAME") {
         process::write_port_file(&PathBuf::from(path), &server.tcp_addresses());
     }
-    server.run(signals::shutdown(), signals::again())?;
+    let shared = server.shared();
+    server.run(signals::shutdown(|| shared.reload()), signals::again())?;
     drop(pid_file);
     Ok(())
 }
@@ -118,8 +120,13 @@ impl From<ProcessError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
+        let exit_code = match error {
+            StartError::Access(AccessError::Logins { .. }) => EXIT_VALUE,
+            StartError::Access(_) => EXIT_USAGE,
+            StartError::Listen(_) | StartError::Snapshot { .. } | _ => EXIT_SYSTEM,
+        };
         Self {
-            exit_code: EXIT_SYSTEM,
+            exit_code,
             message: error.to_string(),
         }
     }

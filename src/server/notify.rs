@@ -19,6 +19,14 @@ pub(crate) fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
+/// Files are being read again; [`ready`] follows.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "systemd cannot be told"),
+    }
+}
+
 /// The daemon is about to end.
 pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -1,6 +1,7 @@
 //! The suboptions of `-o`: each has memcached's meaning, or none here, or is refused.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, absolute};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What becomes of a suboption.
@@ -8,6 +9,8 @@ use std::time::Duration;
 enum Verdict {
     /// It means what it means for memcached.
     Same(fn(&mut Extended, u64)),
+    /// So it does, and names a file.
+    File(fn(&mut Extended, PathBuf)),
     /// It is checked and has no effect, because of this.
     Note(&'static str),
     /// Nobody should believe that it works, because of this.
@@ -26,7 +29,7 @@ enum Argument {
 }
 
 /// What suboptions have said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extended {
     /// A client that says nothing for so long is disconnected.
@@ -35,10 +38,20 @@ pub struct Extended {
     pub waits_at_limit: bool,
     /// `stats sizes` counts.
     pub track_sizes: bool,
+    /// See [`TlsFiles`](crate::tls::TlsFiles).
+    pub ssl_chain_cert: Option<PathBuf>,
+    /// The same.
+    pub ssl_key: Option<PathBuf>,
+    /// The same.
+    pub ssl_ca_cert: Option<PathBuf>,
+    /// The same.
+    pub ssl_verify_mode: u64,
+    /// The same.
+    pub ssl_min_version: Option<u64>,
 }
 
 use Argument::{Number, Word};
-use Verdict::{Note, Refused, Same};
+use Verdict::{File, Note, Refused, Same};
 
 const ANY: Argument = Number(0, u64::MAX);
 const U32: Argument = Number(0, u32::MAX as u64);
@@ -49,7 +62,7 @@ const NO_LRUS: &str = "one policy (S3-FIFO) decides what stays";
 const NO_FLASH: &str =
     "there is no flash storage, and a cache without it would be much smaller than you expect";
 const NO_PROXY: &str = "there is no proxy: run memcached's, mcrouter or twemproxy in front";
-const NO_TLS: &str = "there is no TLS yet";
+const OWN_CIPHERS: &str = "only those that are safe are there: leave it out";
 const OWN_BUFFERS: &str = "buffers have limits of their own";
 const OWN_TABLES: &str = "tables grow as they need";
 
@@ -175,16 +188,32 @@ const SUBOPTIONS: &[(&str, Argument, Verdict)] = &[
     ("proxy_arg", TEXT, Refused(NO_PROXY)),
     ("proxy_uring", Argument::None, Refused(NO_PROXY)),
     ("proxy_memprofile", Argument::None, Refused(NO_PROXY)),
-    ("ssl_chain_cert", TEXT, Refused(NO_TLS)),
-    ("ssl_key", TEXT, Refused(NO_TLS)),
-    ("ssl_verify_mode", TEXT, Refused(NO_TLS)),
-    ("ssl_keyformat", TEXT, Refused(NO_TLS)),
-    ("ssl_ciphers", TEXT, Refused(NO_TLS)),
-    ("ssl_ca_cert", TEXT, Refused(NO_TLS)),
-    ("ssl_wbuf_size", TEXT, Refused(NO_TLS)),
-    ("ssl_session_cache", Argument::None, Refused(NO_TLS)),
-    ("ssl_kernel_tls", Argument::None, Refused(NO_TLS)),
-    ("ssl_min_version", TEXT, Refused(NO_TLS)),
+    (
+        "ssl_chain_cert",
+        TEXT,
+        File(|to, path| to.ssl_chain_cert = Some(path)),
+    ),
+    ("ssl_key", TEXT, File(|to, path| to.ssl_key = Some(path))),
+    (
+        "ssl_ca_cert",
+        TEXT,
+        File(|to, path| to.ssl_ca_cert = Some(path)),
+    ),
+    (
+        "ssl_verify_mode",
+        Number(0, 3),
+        Same(|to, mode| to.ssl_verify_mode = mode),
+    ),
+    (
+        "ssl_min_version",
+        Number(0, 3),
+        Same(|to, version| to.ssl_min_version = Some(version)),
+    ),
+    ("ssl_keyformat", Number(1, 1), Note("keys are PEM")),
+    ("ssl_ciphers", TEXT, Refused(OWN_CIPHERS)),
+    ("ssl_wbuf_size", U32, Note(OWN_BUFFERS)),
+    ("ssl_session_cache", Argument::None, Note("it is always on")),
+    ("ssl_kernel_tls", Argument::None, Note("the daemon does it")),
 ];
 
 /// Reads the arguments of all `-o`, and says of which suboptions nobody should expect anything.
@@ -209,6 +238,10 @@ pub(crate) fn read(lists: &[String]) -> Result<(Extended, Vec<String>), ConfigEr
         let number = expected.check(name, argument)?;
         match verdict {
             Same(set) => set(&mut extended, number),
+            File(set) => {
+                let path = Path::new(argument.unwrap_or_default());
+                set(&mut extended, absolute(path));
+            }
             Note(why) => notes.push(format!("-o {name} has no effect: {why}")),
             Refused(why) => return Err(ConfigError::Usage(format!("-o {name}: {why}"))),
         }
@@ -282,7 +315,7 @@ mod tests {
                 "{list}"
             );
         }
-        for list in ["ext_path=/tmp/x:1m", "proxy_config=x", "ssl_key=x"] {
+        for list in ["ext_path=/tmp/x:1m", "proxy_config=x", "ssl_ciphers=x"] {
             assert!(
                 matches!(options(list), Err(ConfigError::Usage(_))),
                 "{list}"

@@ -121,6 +121,8 @@ impl Output {
             }
             sent = sent.saturating_add(written);
         }
+        // Behind TLS bytes may have been taken and not sent.
+        stream.flush().await?;
         self.shared.clear();
         self.shared_len = 0;
         pool.put(std::mem::take(&mut self.copied));

@@ -1,5 +1,7 @@
 //! [`Server`]: binds, runs, and stops a daemon.
 
+use crate::access::{Access, AccessError};
+use crate::address::Security;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::listener::{self, ListenError, Listener};
@@ -8,6 +10,7 @@ use crate::notify;
 use crate::shared::Shared;
 use crate::snapshot::SnapshotFile;
 use crate::telemetry::LogLevel;
+use crate::tls::TlsFiles;
 use crate::worker::{self, Handle};
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +26,7 @@ pub struct Bound {
     listeners: Vec<Listener>,
     /// There is no Unix socket to be bound.
     are_all: bool,
+    access: Access,
 }
 
 /// Why a daemon cannot start, and what to do about it.
@@ -32,6 +36,9 @@ pub enum StartError {
     /// A socket does not listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nobody could be let in.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Nothing could be kept over a restart.
     #[error(
         "cannot keep a snapshot in {path}: {source}. Its folder must exist, and be the user's (-u)"
@@ -45,22 +52,28 @@ pub enum StartError {
 }
 
 impl Bound {
-    /// Takes over the sockets that systemd listens on; where there is none, binds the TCP sockets that the
-    /// configuration asks for.
+    /// Reads logins and certificates, and takes over the sockets that systemd listens on; where there is none, binds
+    /// the TCP sockets that the configuration asks for.
     ///
     /// # Errors
-    /// [`ListenError`] names the address and what to do about it.
-    pub fn tcp(config: &Config) -> Result<Self, ListenError> {
-        let activated = listener::activated()?;
-        if !activated.is_empty() {
-            return Ok(Self {
-                listeners: activated,
-                are_all: true,
-            });
-        }
+    /// [`StartError`] names the file or the address and what to do about it.
+    pub fn tcp(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let access = Access::load(config, clock)?;
+        let security = match &config.tls {
+            Some(_) => Security::Default,
+            None => Security::None,
+        };
+        let activated = listener::activated(security)?;
+        let are_all = !activated.is_empty();
+        let listeners = if are_all {
+            activated
+        } else {
+            listener::bind_tcp(&config.listen, config.backlog)?
+        };
         Ok(Self {
-            listeners: listener::bind_tcp(&config.listen, config.backlog)?,
-            are_all: false,
+            listeners,
+            are_all,
+            access,
         })
     }
 
@@ -86,7 +99,8 @@ impl Bound {
             })?,
             None => None,
         };
-        let shared = Shared::new(&config, clock, log_level, last_cas.unwrap_or_default());
+        let last_cas = last_cas.unwrap_or_default();
+        let shared = Shared::with_access(&config, clock, log_level, self.access, last_cas);
         shared
             .listeners
             .store(self.listeners.len(), Ordering::Relaxed);
@@ -115,6 +129,11 @@ impl Server {
             .collect()
     }
 
+    /// What its threads share.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Serves until `shutdown` resolves; answers under way have half a second to be read. Then writes the snapshot,
     /// if there is to be one, unless `again` resolves before that is done.
     ///
@@ -137,12 +156,11 @@ impl Server {
             "nuthatch {} serves",
             env!("CARGO_PKG_VERSION"),
         );
-        if self
-            .tcp_addresses()
-            .iter()
-            .any(|address| address.ip().is_unspecified())
-        {
-            tracing::warn!("anybody who reaches this machine can read and write: see -l");
+        let is_open = self.config.auth_file.is_none()
+            && !(self.config.tls.as_ref()).is_some_and(TlsFiles::knows_clients);
+        let mut addresses = self.tcp_addresses().into_iter();
+        if is_open && addresses.any(|address| address.ip().is_unspecified()) {
+            tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,9 +1,11 @@
 //! [`Shared`]: what all threads of a daemon see.
 
+use crate::access::{Access, AccessError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
+use crate::notify;
 use crate::prefix_stats::PrefixStats;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
@@ -23,6 +25,8 @@ pub struct Shared {
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
     pub(crate) prefixes: PrefixStats,
+    /// Who may come in, and how.
+    pub(crate) access: Access,
     pub(crate) sockets: Sockets,
     /// Whether those who connect are looked at.
     pub(crate) accepting: AtomicBool,
@@ -41,8 +45,19 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// An empty cache for everybody.
+    pub fn new(config: &Config, clock: Clock, log_level: LogLevel) -> Arc<Self> {
+        Self::with_access(config, clock, log_level, Access::default(), 0)
+    }
+
     /// An empty cache, whose cas uniques are above `last_cas`.
-    pub fn new(config: &Config, clock: Clock, log_level: LogLevel, last_cas: u64) -> Arc<Self> {
+    pub(crate) fn with_access(
+        config: &Config,
+        clock: Clock,
+        log_level: LogLevel,
+        access: Access,
+        last_cas: u64,
+    ) -> Arc<Self> {
         let store = Store::new(&StoreConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
@@ -54,6 +69,7 @@ impl Shared {
         Arc::new(Self {
             store,
             config: config.clone(),
+            access,
             tuning: Mutex::default(),
             prefixes: PrefixStats::new(
                 config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER),
@@ -85,6 +101,25 @@ impl Shared {
         tracing::info!("a client asked for shutdown");
         self.stop.notify_one();
         None
+    }
+
+    /// Reads the files again that may have changed.
+    pub fn reload(&self) {
+        notify::reloading();
+        match self.access.reload_logins() {
+            Ok(()) => tracing::info!("the logins are those of their file now"),
+            Err(error) => tracing::error!(%error, "the logins stay as they are"),
+        }
+        match self.refresh_certificates() {
+            Ok(_) => tracing::info!("the certificates are those of their files now"),
+            Err(error) => tracing::error!(%error, "the certificates stay as they are"),
+        }
+        notify::ready();
+    }
+
+    /// Reads the certificates again; returns whether there is TLS.
+    pub(crate) fn refresh_certificates(&self) -> Result<bool, AccessError> {
+        self.access.reload_certificates(&self.clock)
     }
 
     /// What operators have tuned.

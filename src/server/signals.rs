@@ -24,10 +24,10 @@ pub fn hold() -> io::Result<()> {
     Ok(all().thread_block()?)
 }
 
-/// Resolves at the first signal that stops the daemon. Must be polled by a runtime that can wait for
-/// signals.
-pub async fn shutdown() {
-    if let Err(error) = wait().await {
+/// Resolves at the first signal that stops the daemon, and calls `on_hangup` at each SIGHUP before. Must be polled
+/// by a runtime that can wait for signals.
+pub async fn shutdown(on_hangup: impl FnMut()) {
+    if let Err(error) = wait(on_hangup).await {
         tracing::error!(%error, "cannot wait for signals, so stop at once");
     }
 }
@@ -46,7 +46,7 @@ pub async fn again() {
     }
 }
 
-async fn wait() -> io::Result<()> {
+async fn wait(mut on_hangup: impl FnMut()) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut graceful = signal(SignalKind::user_defined1())?;
@@ -57,8 +57,7 @@ async fn wait() -> io::Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = graceful.recv() => return Ok(()),
-            // memcached rereads logins and certificates; there are none here.
-            _ = hangup.recv() => tracing::info!("SIGHUP: there is nothing to read again"),
+            _ = hangup.recv() => on_hangup(),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
     write_sockets_and_memory(shared, out);
     write_slabs_and_crawler(shared, out);
     write_lru(shared, out);
-    let extended = shared.config.settings.extended;
+    let extended = &shared.config.settings.extended;
     let idle_timeout = extended.idle_timeout.map_or(0, |idle| idle.as_secs());
     put("idle_timeout", idle_timeout, out);
     for (name, value) in [
@@ -22,16 +22,37 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
         ("read_buf_mem_limit", "0"),
         ("track_sizes", yes_or_no(extended.track_sizes)),
         ("inline_ascii_response", "no"),
-        ("ssl_enabled", "no"),
-        ("num_napi_ids", "(null)"),
     ] {
         put(name, value, out);
     }
+    write_tls(shared, out);
+    put("num_napi_ids", "(null)", out);
     match &shared.config.snapshot {
         Some(file) => put("memory_file", file.path.display(), out),
         None => put("memory_file", "(null)", out),
     }
     put("client_flags_size", "4", out);
+}
+
+fn write_tls(shared: &Shared, out: &mut Output) {
+    let mut put = |name, value: &dyn Display| put(name, value, out);
+    put("ssl_enabled", &yes_or_no(shared.config.tls.is_some()));
+    let Some(tls) = &shared.config.tls else {
+        return;
+    };
+    put("ssl_chain_cert", &tls.chain.display());
+    put("ssl_key", &tls.key.display());
+    put("ssl_verify_mode", &tls.verify_mode);
+    put("ssl_keyformat", &1);
+    put("ssl_ciphers", &"NULL");
+    match &tls.ca {
+        Some(ca) => put("ssl_ca_cert", &ca.display()),
+        None => put("ssl_ca_cert", &"NULL"),
+    }
+    put("ssl_wbuf_size", &16_384);
+    put("ssl_session_cache", &"yes");
+    put("ssl_kernel_tls", &"no");
+    put("ssl_min_version", &tls.min_version_name());
 }
 
 fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
@@ -75,7 +96,10 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
         &if is_ascii { "ascii" } else { "auto-negotiate" },
     );
     put("auth_enabled_sasl", &"no");
-    put("auth_enabled_ascii", &"no");
+    match &config.auth_file {
+        Some(path) => put("auth_enabled_ascii", &path.display()),
+        None => put("auth_enabled_ascii", &"no"),
+    }
     put("item_size_max", &config.item_len_max);
     put(
         "maxconns_fast",

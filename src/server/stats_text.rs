@@ -39,6 +39,11 @@ use Source::{Counted, Known, Zero};
 /// Told only where somebody is disconnected for it.
 const IDLE_KICKS: &str = "idle_kicks";
 
+/// Told only with TLS.
+const SSL_HANDSHAKE_ERRORS: &str = "ssl_handshake_errors";
+const SSL_PROTO_ERRORS: &str = "ssl_proto_errors";
+const SSL_CERTIFICATE_AGE: &str = "time_since_server_cert_refresh";
+
 /// Every name, in order.
 const GENERAL: &[(&str, Source)] = &[
     ("pid", Known(|_| Value::Number(std::process::id().into()))),
@@ -99,8 +104,8 @@ const GENERAL: &[(&str, Source)] = &[
     ("touch_misses", Counted(Count::TouchMisses)),
     ("store_too_large", Counted(Count::StoreTooLarge)),
     ("store_no_memory", Counted(Count::StoreNoMemory)),
-    ("auth_cmds", Zero),
-    ("auth_errors", Zero),
+    ("auth_cmds", Counted(Count::AuthCmds)),
+    ("auth_errors", Counted(Count::AuthErrors)),
     (IDLE_KICKS, Counted(Count::IdleKicks)),
     ("bytes_read", Counted(Count::BytesRead)),
     ("bytes_written", Counted(Count::BytesWritten)),
@@ -146,6 +151,15 @@ const GENERAL: &[(&str, Source)] = &[
     ("log_watcher_skipped", Zero),
     ("log_watcher_sent", Zero),
     ("log_watchers", Zero),
+    (SSL_HANDSHAKE_ERRORS, Counted(Count::SslHandshakeErrors)),
+    (SSL_PROTO_ERRORS, Zero),
+    (
+        SSL_CERTIFICATE_AGE,
+        Known(|s| {
+            let age = s.shared.access.age_of_certificates(s.now.time);
+            Value::Number(age.unwrap_or_default().as_secs())
+        }),
+    ),
     ("unexpected_napi_ids", Zero),
     ("round_robin_fallback", Zero),
     ("bytes", Known(|s| Value::Number(s.store.bytes))),
@@ -261,8 +275,14 @@ fn write_general(shared: &Shared, now: Now, out: &mut Output) {
         store: shared.store.snapshot(),
     };
     let has_kicks = shared.config.settings.extended.idle_timeout.is_some();
+    let has_tls = shared.config.tls.is_some();
     for (name, source) in GENERAL {
-        if *name == IDLE_KICKS && !has_kicks {
+        let is_told = match *name {
+            IDLE_KICKS => has_kicks,
+            SSL_HANDSHAKE_ERRORS | SSL_PROTO_ERRORS | SSL_CERTIFICATE_AGE => has_tls,
+            _ => true,
+        };
+        if !is_told {
             continue;
         }
         let value = match source {

@@ -1,5 +1,6 @@
 //! [`Worker`]: one thread, one runtime, and the connections that were given to it.
 
+use crate::address::Security;
 use crate::buffer_pool::BufferPool;
 use crate::config::Settings;
 use crate::connection;
@@ -8,6 +9,7 @@ use crate::execute::Context;
 use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
 use crate::stats_conns::State;
+use crate::tls;
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -140,10 +142,15 @@ async fn serve(stream: Stream, worker: &Worker) -> io::Result<()> {
             .list(fd, State::Reading, shared.clock.now().time)
     };
     match stream {
-        Stream::Tcp(stream) => {
+        Stream::Tcp(stream, security) => {
             let listed = list(stream.as_raw_fd());
             let stream = tokio::net::TcpStream::from_std(stream)?;
-            connection::serve_listed(stream, worker, Some(&listed)).await;
+            if security == Security::None {
+                connection::serve_listed(stream, worker, Some(&listed)).await;
+            } else {
+                // In a box, or every connection would have room for the state of TLS.
+                Box::pin(tls::serve(stream, security, worker, &listed)).await;
+            }
         }
         Stream::Unix(stream) => {
             let listed = list(stream.as_raw_fd());
