@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -163,13 +164,13 @@ fn step(bytes: &[u8]) -> Step {
 /// Lets somebody log in; returns what came behind the login, or `None` if the connection is to be closed.
 pub(crate) async fn log_in<S>(
     stream: &mut S,
-    logins: &Logins,
+    logins: Arc<Logins>,
     worker: &Worker,
 ) -> io::Result<Option<Vec<u8>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let logging_in = try_to_log_in(stream, logins, worker);
+    let logging_in = try_to_log_in(stream, &logins, worker);
     timeout(LOGIN_TIME_MAX, logging_in)
         .await
         .unwrap_or(Ok(None))

@@ -39,22 +39,11 @@ where
 }
 
 /// The same for a socket that `stats conns` lists.
-pub(crate) async fn serve_listed<S>(
-    mut stream: S,
-    worker: &Worker,
-    listed: Option<&ListedSocket<'_>>,
-) where
+pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&ListedSocket<'_>>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut input = Input::default();
-    if let Some(logins) = worker.shared().access.logins() {
-        // In a box, or every idle connection would have room for it.
-        let logging_in = Box::pin(auth::log_in(&mut stream, &logins, worker));
-        let Ok(Some(rest)) = logging_in.await else {
-            return;
-        };
-        input = Input::new(rest);
-    }
     let mut decoder = RequestDecoder::new();
     let mut peer = Peer {
         stream,
@@ -62,6 +51,14 @@ pub(crate) async fn serve_listed<S>(
         worker,
         listed,
     };
+    if let Some(logins) = worker.shared().access.logins() {
+        // In a box, or every idle connection would have room for it.
+        let logging_in = Box::pin(auth::log_in(&mut peer.stream, logins, worker));
+        let Ok(Some(rest)) = logging_in.await else {
+            return;
+        };
+        input = Input::new(rest);
+    }
     // Requests may have come with a login.
     let mut has_more = !input.unread().is_empty();
     // An error of the stream means that the peer is gone; there is nobody to tell.
