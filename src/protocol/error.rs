@@ -101,6 +101,10 @@ impl ErrorReply<'static> {
     pub const LRU_FACTORS: Self = Self(b"ERROR hot/warm age factors must be greater than 0");
     /// `refresh_certs` without TLS.
     pub const NO_TLS: Self = Self(b"Error TLS not enabled");
+    /// `watch` behind other requests.
+    pub const WATCH_IN_PIPELINE: Self = Self(b"ERROR cannot pipeline other commands before watch");
+    /// `watch` when as many watch as may.
+    pub const TOO_MANY_WATCHERS: Self = Self(b"WATCHER_TOO_MANY log watcher limit reached");
     /// `refresh_certs` with files that cannot be used.
     pub const CERTIFICATES: Self = Self(b"Error loading the certificates");
     /// Anything before the login (`-Y`).

@@ -100,10 +100,15 @@ impl Access {
         Ok(true)
     }
 
-    /// Who may come in, if not everybody.
-    pub(crate) fn logins(&self) -> Option<Arc<Logins>> {
-        let (_, logins) = self.logins.as_ref()?;
-        Some(Arc::clone(&lock(logins)))
+    /// Whether only those come in who log in.
+    pub(crate) const fn has_logins(&self) -> bool {
+        self.logins.is_some()
+    }
+
+    /// Who may come in.
+    pub(crate) fn logins(&self) -> Arc<Logins> {
+        let logins = self.logins.as_ref();
+        logins.map_or_else(Arc::default, |(_, logins)| Arc::clone(&lock(logins)))
     }
 
     /// How to secure connections.

@@ -5,6 +5,7 @@ use crate::execute::Context;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::stats_text;
+use crate::watch::Streams;
 use nuthatch_protocol::{AdminCommand, ErrorReply, MemoryLimit, Request, Response};
 
 /// What `version` answers. Clients look for the release of memcached whose commands they may use; a
@@ -24,11 +25,13 @@ pub(crate) enum Administered {
     Answer(Response<'static>),
     /// Send this list.
     List(Dump),
+    /// Tell it what happens.
+    Watch(Streams),
     /// Say nothing: the daemon stops.
     Stop,
 }
 
-use Administered::{Answer, List, Stop};
+use Administered::{Answer, List, Stop, Watch};
 
 /// Answers the request; what has more than one line goes to `out`.
 pub(crate) fn answer(
@@ -56,6 +59,7 @@ pub(crate) fn answer(
         Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
         Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
         Request::Admin(AdminCommand::RefreshCerts, _) => refresh_certificates(shared),
+        Request::Admin(AdminCommand::Watch, streams) => return watch(shared, streams, out),
         Request::Version => Response::Version(VERSION.as_bytes()),
         Request::Shutdown(mode) => match shared.request_stop(mode) {
             Some(refusal) => refusal,
@@ -64,6 +68,19 @@ pub(crate) fn answer(
         // Also a request of a later version of the protocol.
         _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
     })
+}
+
+fn watch(shared: &Shared, streams: &[u8], out: &Output) -> Administered {
+    if !shared.config.settings.allowed.watch {
+        return Answer(Response::Error(ErrorReply::WATCH_NOT_ALLOWED));
+    }
+    if out.len() > 0 {
+        return Answer(Response::Error(ErrorReply::WATCH_IN_PIPELINE));
+    }
+    match Streams::parse(streams) {
+        Some(streams) => Watch(streams),
+        None => Answer(Response::Error(ErrorReply::UNKNOWN_COMMAND)),
+    }
 }
 
 fn refresh_certificates(shared: &Shared) -> Response<'static> {
@@ -94,7 +111,9 @@ fn set_memory_limit(context: &Context<'_>, request: MemoryLimit) -> Response<'st
     } else if mebibytes > MEMORY_LIMIT_MEBIBYTES_MAX {
         Response::Error(ErrorReply::MEMORY_LIMIT_IN_BYTES)
     } else {
-        context.store.set_memory_limit(u64::from(mebibytes) << 20);
+        let bytes = u64::from(mebibytes) << 20;
+        context.store.set_memory_limit(bytes);
+        context.watch.limited(bytes, context.now);
         Response::Ok
     }
 }

@@ -8,7 +8,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -38,7 +37,7 @@ const READ_LEN: u64 = 2048;
 const LINE_END: &[u8] = b"\r\n";
 
 /// The logins of a file, of which it keeps no password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Logins(Vec<[u8; 32]>);
 
 /// Why a file of logins cannot be used.
@@ -164,13 +163,13 @@ fn step(bytes: &[u8]) -> Step {
 /// Lets somebody log in; returns what came behind the login, or `None` if the connection is to be closed.
 pub(crate) async fn log_in<S>(
     stream: &mut S,
-    logins: Arc<Logins>,
+    logins: &Logins,
     worker: &Worker,
 ) -> io::Result<Option<Vec<u8>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let logging_in = try_to_log_in(stream, &logins, worker);
+    let logging_in = try_to_log_in(stream, logins, worker);
     timeout(LOGIN_TIME_MAX, logging_in)
         .await
         .unwrap_or(Ok(None))

@@ -5,27 +5,20 @@ use crate::auth;
 use crate::body::{self, Arrived, Received};
 use crate::counters::Count;
 use crate::dump::Dump;
-use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
 use crate::stats_conns::{ListedSocket, State};
 use crate::storing::Storing;
+use crate::turn::Turn;
+use crate::watch::Streams;
 use crate::worker::Worker;
 use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::io;
+use std::os::fd::RawFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::trace;
-
-/// Keys looked up before other connections have their turn.
-const TURN_KEYS_MAX: u32 = 4096;
-
-/// What a step of a list takes of a turn's keys: about what showing a segment full of items costs.
-const KEYS_PER_LIST_STEP: u32 = 1024;
-
-/// Bytes sent before other connections have their turn.
-const TURN_OUTPUT_LEN_MAX: usize = 256 * 1024;
 
 /// Answers everything that comes over `stream`, until it ends or fails.
 ///
@@ -51,24 +44,28 @@ where
         worker,
         listed,
     };
-    if let Some(logins) = worker.shared().access.logins() {
+    if worker.shared().access.has_logins() {
         // In a box, or every idle connection would have room for it.
-        let logging_in = Box::pin(auth::log_in(&mut peer.stream, logins, worker));
-        let Ok(Some(rest)) = logging_in.await else {
+        let may_stay = Box::pin(peer.log_in(&mut decoder, &mut input)).await;
+        if !may_stay {
             return;
-        };
-        input = Input::new(rest);
-    }
-    // Requests may have come with a login.
-    let mut has_more = !input.unread().is_empty();
-    // An error of the stream means that the peer is gone; there is nobody to tell.
-    while has_more || matches!(fill(&mut input, &mut peer.stream, worker).await, Ok(1..)) {
-        has_more = false;
-        match peer.answer(&mut decoder, &mut input).await {
-            Ok(Next::Read) => input.release(worker.buffers()),
-            Ok(Next::Close) | Err(_) => break,
         }
     }
+    peer.tell(None);
+    let reason = loop {
+        match fill(&mut input, &mut peer.stream, worker).await {
+            Ok(0) => break "normal",
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => break "idle_timeout",
+            Err(_) => break "error",
+        }
+        match peer.answer(&mut decoder, &mut input).await {
+            Ok(Next::Read) => input.release(worker.buffers()),
+            Ok(Next::Close) => break "normal",
+            Err(_) => break "error",
+        }
+    };
+    peer.tell(Some(reason));
 }
 
 /// Waits for more bytes; who says nothing for too long has said everything.
@@ -88,7 +85,7 @@ where
     let filled = Box::pin(timeout(idle, filled));
     filled.await.unwrap_or_else(|_| {
         worker.counters().increment(Count::IdleKicks);
-        Ok(0)
+        Err(io::ErrorKind::TimedOut.into())
     })
 }
 
@@ -114,6 +111,8 @@ enum Pause<'a> {
     Retrieve(Retrieve<'a>, usize),
     /// The next one asks for a list of all items; its line has so many bytes.
     List(Box<Dump>, usize),
+    /// The next one asks to be told what happens.
+    Watch(Streams, usize),
     /// The next one has a large value, of which this has arrived.
     Large(Storing<'a>, &'a [u8]),
 }
@@ -127,34 +126,11 @@ struct Refused {
     noreply: bool,
 }
 
-/// What is left of a connection's turn, and the moment it works in.
-struct Turn<'a> {
-    context: Context<'a>,
-    requests_left: u32,
-    keys_left: u32,
-    output_left: usize,
-}
-
-impl<'a> Turn<'a> {
-    fn begin(worker: &'a Worker) -> Self {
-        Self {
-            context: worker.context(),
-            requests_left: worker.settings().requests_per_turn.get(),
-            keys_left: TURN_KEYS_MAX,
-            output_left: TURN_OUTPUT_LEN_MAX,
-        }
-    }
-
-    const fn is_over(&self) -> bool {
-        self.requests_left == 0 || self.keys_left == 0 || self.output_left == 0
-    }
-}
-
 /// The sending half of a connection, so that requests may borrow from the input meanwhile.
-struct Peer<'w, S> {
-    stream: S,
-    output: Output,
-    worker: &'w Worker,
+pub(crate) struct Peer<'w, S> {
+    pub(crate) stream: S,
+    pub(crate) output: Output,
+    pub(crate) worker: &'w Worker,
     listed: Option<&'w ListedSocket<'w>>,
 }
 
@@ -162,13 +138,26 @@ impl<'w, S> Peer<'w, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    /// Lets the client log in, and answers what has come with that; returns whether it may stay.
+    async fn log_in(&mut self, decoder: &mut RequestDecoder, input: &mut Input) -> bool {
+        let logins = self.worker.shared().access.logins();
+        let logged_in = auth::log_in(&mut self.stream, &logins, self.worker).await;
+        let Ok(Some(rest)) = logged_in else {
+            return false;
+        };
+        *input = Input::new(rest);
+        let answered = self.answer(decoder, input).await;
+        input.release(self.worker.buffers());
+        matches!(answered, Ok(Next::Read))
+    }
+
     /// Answers all whole requests in `input`.
     async fn answer(
         &mut self,
         decoder: &mut RequestDecoder,
         input: &mut Input,
     ) -> io::Result<Next> {
-        let mut turn = Turn::begin(self.worker);
+        let mut turn = Turn::begin(self.worker, self.fd());
         if let Some(listed) = self.listed {
             listed.answer(turn.context.now.time);
         }
@@ -194,6 +183,12 @@ where
                     Box::pin(self.list(&mut turn, &mut dump)).await?;
                     answered.saturating_add(line_len)
                 }
+                Pause::Watch(streams, line_len) => {
+                    if Box::pin(self.watch(&mut turn, streams)).await? {
+                        break Next::Close;
+                    }
+                    answered.saturating_add(line_len)
+                }
                 Pause::Large(request, begun) => {
                     // Boxes, so that no idle connection has room for what few ever do.
                     Box::pin(self.store_large(&mut turn, &request, begun)).await?;
@@ -208,7 +203,18 @@ where
         Ok(next)
     }
 
-    fn show(&self, state: State) {
+    /// The descriptor, as far as anybody knows it.
+    fn fd(&self) -> RawFd {
+        self.listed.map_or(-1, ListedSocket::fd)
+    }
+
+    /// Tells who watches that the client has come or, for a reason, gone.
+    fn tell(&self, gone: Option<&str>) {
+        let context = self.worker.context(self.fd());
+        context.watch.connected(gone, context.now.unix_millis);
+    }
+
+    pub(crate) fn show(&self, state: State) {
         if let Some(listed) = self.listed {
             listed.set(state);
         }
@@ -271,6 +277,8 @@ where
     ) -> Result<usize, Pause<'a>> {
         trace!(?request);
         let context = turn.context;
+        let line = unread.get(..line_len).unwrap_or_default();
+        context.watch.sent(line, context.now);
         let response = match request {
             Request::Retrieve(request) => {
                 let mut keys = request.keys.into_iter();
@@ -314,6 +322,7 @@ where
                 match administer::answer(shared, &context, request, &mut self.output) {
                     Administered::Answer(response) => response,
                     Administered::List(dump) => return Err(Pause::List(Box::new(dump), line_len)),
+                    Administered::Watch(streams) => return Err(Pause::Watch(streams, line_len)),
                     Administered::Stop => return Err(Pause::Close),
                 }
             }
@@ -364,7 +373,7 @@ where
         let received = body::read_large(&mut self.stream, request, begun, arriving).await?;
         let read = body::body_len(request).saturating_sub(begun.len() as u64);
         self.worker.counters().add(Count::BytesRead, read);
-        turn.context = self.worker.context();
+        turn.context = self.worker.context(self.fd());
         self.show(State::Answering);
         turn.requests_left = turn.requests_left.saturating_sub(1);
         self.output.make_room(self.worker.buffers());
@@ -393,7 +402,8 @@ where
             turn.context.retrieve(request, key, &mut self.output);
             turn.keys_left = turn.keys_left.saturating_sub(1);
             if turn.is_over() || self.output.is_full() {
-                self.give_way(turn).await?;
+                // In a box, or every idle connection would have room for it beside the keys.
+                Box::pin(self.give_way(turn)).await?;
             }
         }
         self.output.make_room(self.worker.buffers());
@@ -402,27 +412,7 @@ where
         Ok(())
     }
 
-    /// Sends a list of all items.
-    async fn list(&mut self, turn: &mut Turn<'w>, dump: &mut Dump) -> io::Result<()> {
-        self.output.make_room(self.worker.buffers());
-        self.output.put_text(dump.begin());
-        let mut text = Vec::new();
-        let mut more = true;
-        while more {
-            text.clear();
-            more = dump.step(self.worker.shared(), turn.context.now, &mut text);
-            self.output.make_room(self.worker.buffers());
-            self.output.put_text(&text);
-            turn.keys_left = turn.keys_left.saturating_sub(KEYS_PER_LIST_STEP);
-            self.give_way(turn).await?;
-        }
-        self.output.make_room(self.worker.buffers());
-        self.output.put_text(dump.end());
-        turn.requests_left = turn.requests_left.saturating_sub(1);
-        Ok(())
-    }
-
-    fn reply(&mut self, response: Response<'_>, noreply: bool) {
+    pub(crate) fn reply(&mut self, response: Response<'_>, noreply: bool) {
         if !noreply {
             self.output.put(&response);
         }
@@ -442,7 +432,7 @@ where
         let read = body::skip(&mut self.stream, input, refused.body_len).await?;
         self.worker.counters().add(Count::BytesRead, read);
         if read > 0 {
-            turn.context = self.worker.context();
+            turn.context = self.worker.context(self.fd());
         }
         self.output.make_room(self.worker.buffers());
         self.reply(refused.response, refused.noreply);
@@ -451,22 +441,22 @@ where
     }
 
     /// Between two requests or keys: sends what has piled up, and lets others have their turn.
-    async fn give_way(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
+    pub(crate) async fn give_way(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
         if turn.is_over() || self.output.is_full() {
             self.flush(turn).await?;
             if turn.is_over() {
                 self.worker.counters().increment(Count::ConnYields);
                 tokio::task::yield_now().await;
-                *turn = Turn::begin(self.worker);
+                *turn = Turn::begin(self.worker, self.fd());
             } else {
-                turn.context = self.worker.context();
+                turn.context = self.worker.context(self.fd());
             }
         }
         Ok(())
     }
 
     /// Sends everything that waits. That may take its time: who goes on afterwards needs a new moment.
-    async fn flush(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self, turn: &mut Turn<'w>) -> io::Result<()> {
         let sending = self.worker.begin_sending();
         let sent = self
             .output

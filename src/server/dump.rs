@@ -225,7 +225,7 @@ fn put_text(item: &Listed<'_>, out: &mut Vec<u8>) {
 }
 
 /// Letters, digits and `-._~` as they are, everything else as `%` and two digits.
-fn put_uri(key: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_uri(key: &[u8], out: &mut Vec<u8>) {
     for &byte in key {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte);

@@ -4,14 +4,15 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::counters::{Count, Counters};
 use crate::output::Output;
-use crate::prefix_stats::{Event, PrefixStats};
+use crate::prefix_stats::Event;
 use crate::storing::Storing;
+use crate::watch::{Streams, Watch};
 use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, KeyBuffer, Lifetime,
     Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
-    Arithmetic as ArithmeticOutcome, Expiry, Hit, Lookup, Miss, NewItem, NewValue, Store,
+    Arithmetic as ArithmeticOutcome, Expiry, Fetch, Hit, Lookup, Miss, NewItem, NewValue, Store,
     StoreOutcome, Time,
 };
 use std::time::Duration;
@@ -23,17 +24,18 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a Counters,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
-    pub(crate) prefixes: &'a PrefixStats,
+    pub(crate) watch: Watch<'a>,
 }
 
 impl Context<'_> {
     /// Looks up one key of a retrieval; a hit goes to `out`, which must have room for it.
     pub(crate) fn retrieve(&self, request: &Retrieve<'_>, key: Key<'_>, out: &mut Output) {
         let visit = |hit: Hit<'_>| {
-            let mut header =
-                ValueHeader::new(key, hit.client_flags, hit.value.as_slice().len() as u64);
+            let value_len = hit.value.as_slice().len();
+            let mut header = ValueHeader::new(key, hit.client_flags, value_len as u64);
             header.cas = request.with_cas.then(|| self.shown_cas(hit.cas));
             out.put_hit(header, hit.value);
+            value_len
         };
         let now = self.now.time;
         let (lookup, hits, misses) = match request.exptime {
@@ -52,22 +54,24 @@ impl Context<'_> {
                 (lookup, Count::TouchHits, Count::TouchMisses)
             }
         };
-        let event = match lookup {
-            Lookup::Hit(()) => {
+        let (event, found) = match lookup {
+            Lookup::Hit(value_len) => {
                 self.counters.increment(hits);
-                Event::Hit
+                (Event::Hit, Ok(value_len))
             }
             Lookup::Miss(miss) => {
                 self.count_miss(misses, miss);
-                Event::Miss
+                (Event::Miss, Err(miss))
             }
         };
         self.count_prefix(key.as_bytes(), event);
+        self.watch.fetched(key.as_bytes(), found, self.now);
     }
 
     fn count_prefix(&self, key: &[u8], event: Event) {
-        if self.prefixes.is_on() {
-            self.prefixes.count(key, event);
+        let prefixes = &self.watch.observers.prefixes;
+        if prefixes.is_on() {
+            prefixes.count(key, event);
         }
     }
 
@@ -117,6 +121,8 @@ impl Context<'_> {
             // Non-exhaustive: no other mode is ever decoded.
             _ => return Response::Error(ErrorReply::UNKNOWN_COMMAND),
         };
+        let told = (request.exptime, request.value_len);
+        self.tell_stored(key, outcome, command(request.mode), told);
         match outcome {
             StoreOutcome::Stored { .. } => Response::Stored,
             StoreOutcome::NotStored => Response::NotStored,
@@ -128,6 +134,45 @@ impl Context<'_> {
             }
             StoreOutcome::TooLarge => self.too_large(),
             StoreOutcome::NoMemory => self.no_memory(),
+        }
+    }
+
+    /// Tells who watches of a storage command, with exptime and length of the value.
+    pub(crate) fn tell_stored(
+        &self,
+        key: &[u8],
+        outcome: StoreOutcome,
+        command: &str,
+        (exptime, value_len): (Exptime, u64),
+    ) {
+        if self.watch.observers.watchers.want(Streams::MUTATIONS) {
+            let status = match outcome {
+                StoreOutcome::Stored { .. } => "stored",
+                StoreOutcome::NotStored => "not_stored",
+                StoreOutcome::Exists => "exists",
+                StoreOutcome::NotFound => "not_found",
+                StoreOutcome::TooLarge => "too_large",
+                StoreOutcome::NoMemory => "no_memory",
+            };
+            let expiry = self.expiry(exptime);
+            self.watch
+                .stored(key, (status, command), (expiry, value_len), self.now);
+        }
+    }
+
+    /// The length of the value of an item that is about to be deleted, if anybody watches.
+    pub(crate) fn watched_len(&self, key: &[u8]) -> Option<usize> {
+        if !self.watch.observers.watchers.want(Streams::DELETIONS) {
+            return None;
+        }
+        let unnoticed = Fetch {
+            unnoticed: true,
+            ..Fetch::default()
+        };
+        let len = |hit: Hit<'_>, _| hit.value.as_slice().len();
+        match self.store.fetch(key, &unnoticed, self.now.time, len) {
+            Lookup::Hit(len) => Some(len),
+            Lookup::Miss(_) => None,
         }
     }
 
@@ -162,6 +207,12 @@ impl Context<'_> {
             return Ok(());
         }
         self.forget_replaced(request);
+        self.tell_stored(
+            key,
+            StoreOutcome::TooLarge,
+            "set",
+            (Exptime::NEVER, request.value_len()),
+        );
         Err(self.too_large())
     }
 
@@ -228,9 +279,14 @@ impl Context<'_> {
     }
 
     pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
-        self.count_prefix(request.key.as_bytes(), Event::Delete);
-        if self.store.delete(request.key.as_bytes(), self.now.time) {
+        let key = request.key.as_bytes();
+        self.count_prefix(key, Event::Delete);
+        let watched_len = self.watched_len(key);
+        if self.store.delete(key, self.now.time) {
             self.counters.increment(Count::DeleteHits);
+            if let Some(len) = watched_len {
+                self.watch.deleted(key, "delete", len, self.now);
+            }
             Response::Deleted
         } else {
             self.counters.increment(Count::DeleteMisses);
@@ -289,6 +345,18 @@ impl Context<'_> {
             // Also for lifetimes that do not exist yet: what cannot be understood must not live on.
             _ => Expiry::At(now),
         }
+    }
+}
+
+/// The name of a storage command.
+const fn command(mode: StorageMode) -> &'static str {
+    match mode {
+        StorageMode::Add => "add",
+        StorageMode::Replace => "replace",
+        StorageMode::Append => "append",
+        StorageMode::Prepend => "prepend",
+        StorageMode::Cas(_) => "cas",
+        _ => "set",
     }
 }
 

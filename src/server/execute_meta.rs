@@ -51,13 +51,19 @@ impl Context<'_> {
             } else {
                 out.put_meta(MetaStatus::Done, flags, &facts, marks);
             }
+            hit.value.as_slice().len()
         });
+        let found = match looked {
+            Lookup::Hit(value_len) => Ok(value_len),
+            Lookup::Miss(miss) => Err(miss),
+        };
+        self.watch.fetched(key, found, self.now);
         match looked {
-            Lookup::Hit(()) if touch.is_some() => {
+            Lookup::Hit(_) if touch.is_some() => {
                 self.counters.increment(Count::CmdTouch);
                 self.counters.increment(Count::TouchHits);
             }
-            Lookup::Hit(()) => {
+            Lookup::Hit(_) => {
                 self.counters.increment(Count::CmdGet);
                 self.counters.increment(Count::GetHits);
             }
@@ -90,6 +96,8 @@ impl Context<'_> {
         };
         self.counters.increment(Count::CmdSet);
         let (outcome, value_len) = self.store.write(key, item, &write, self.now.time);
+        let exptime = flags.new_exptime().unwrap_or(Exptime::NEVER);
+        self.tell_stored(key, outcome, command(&write), (exptime, value_len as u64));
         if write.compare.is_some() && matches!(write.mode, WriteMode::Set | WriteMode::Replace) {
             self.count_cas(outcome);
         }
@@ -140,10 +148,14 @@ impl Context<'_> {
             touch,
             cas: flags.new_cas(),
         };
+        let watched_len = self.watched_len(key);
         let status = match self.store.remove(key, &remove, self.now.time) {
             Removal::Done => {
                 if !remove.stale {
                     self.counters.increment(Count::DeleteHits);
+                    if let Some(len) = watched_len {
+                        self.watch.deleted(key, "md", len, self.now);
+                    }
                 }
                 if flags.has(b'q') {
                     return;
@@ -293,6 +305,18 @@ impl Context<'_> {
             encoded_key: flags.has(b'b'),
             create: flags.vivify().map(|exptime| self.expiry(exptime)),
         }
+    }
+}
+
+/// The name of what it would be among the classic commands.
+const fn command(write: &Write) -> &'static str {
+    match write.mode {
+        WriteMode::Add => "add",
+        WriteMode::Append => "append",
+        WriteMode::Prepend => "prepend",
+        WriteMode::Replace => "replace",
+        WriteMode::Set if write.compare.is_some() => "cas",
+        WriteMode::Set => "set",
     }
 }
 

@@ -21,6 +21,7 @@ mod counters;
 mod dump;
 mod execute;
 mod execute_meta;
+mod feed;
 pub mod flags;
 mod input;
 mod listener;
@@ -42,6 +43,8 @@ mod storing;
 pub mod telemetry;
 pub mod tls;
 mod tuning;
+mod turn;
+mod watch;
 mod worker;
 
 pub use access::{Access, AccessError};

@@ -2,6 +2,7 @@
 //! above a memory limit that has become lower.
 
 use crate::shared::Shared;
+use crate::watch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{self, MissedTickBehavior};
@@ -22,6 +23,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tick.tick().await;
         shared.store.sweep(shared.clock.now().time, SWEPT_ITEMS_MAX);
+        watch::tell_evicted(&shared);
         shared
             .store
             .shrink(shared.clock.now().time, SHRINK_STEPS_MAX);

@@ -10,6 +10,7 @@ use crate::prefix_stats::PrefixStats;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
+use crate::watch::{Observers, Watchers};
 use nuthatch_protocol::{ErrorReply, Response};
 use nuthatch_store::{Config as StoreConfig, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -24,7 +25,7 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
-    pub(crate) prefixes: PrefixStats,
+    pub(crate) observers: Observers,
     /// Who may come in, and how.
     pub(crate) access: Access,
     pub(crate) sockets: Sockets,
@@ -71,10 +72,13 @@ impl Shared {
             config: config.clone(),
             access,
             tuning: Mutex::default(),
-            prefixes: PrefixStats::new(
-                config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER),
-                config.prefix_delimiter.is_some(),
-            ),
+            observers: Observers {
+                watchers: Watchers::default(),
+                prefixes: PrefixStats::new(
+                    config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER),
+                    config.prefix_delimiter.is_some(),
+                ),
+            },
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stop: Notify::new(),

@@ -23,6 +23,8 @@ pub(crate) enum State {
     ReadingValue,
     /// Nothing: it is being answered.
     Answering,
+    /// What happens.
+    Watching,
 }
 
 impl State {
@@ -32,6 +34,7 @@ impl State {
             0 => "conn_listening",
             1 => "conn_read",
             2 => "conn_nread",
+            4 => "conn_watch",
             _ => "conn_parse_cmd",
         }
     }
@@ -72,6 +75,10 @@ impl Sockets {
 }
 
 impl ListedSocket<'_> {
+    pub(crate) const fn fd(&self) -> RawFd {
+        self.fd
+    }
+
     pub(crate) fn set(&self, state: State) {
         self.socket.state.store(state as u8, Ordering::Relaxed);
     }

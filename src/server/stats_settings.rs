@@ -86,7 +86,10 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
     put("num_threads_per_udp", &threads);
     let delimiter = config.prefix_delimiter.unwrap_or(PREFIX_DELIMITER);
     put("stat_key_prefix", &char::from(delimiter));
-    put("detail_enabled", &yes_or_no(shared.prefixes.is_on()));
+    put(
+        "detail_enabled",
+        &yes_or_no(shared.observers.prefixes.is_on()),
+    );
     put("reqs_per_event", &config.settings.requests_per_turn);
     put("cas_enabled", &yes_or_no(config.settings.cas));
     put("tcp_backlog", &config.backlog);

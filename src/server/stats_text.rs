@@ -147,10 +147,22 @@ const GENERAL: &[(&str, Source)] = &[
     ("lru_maintainer_juggles", Zero),
     ("malloc_fails", Zero),
     ("log_worker_dropped", Zero),
-    ("log_worker_written", Zero),
-    ("log_watcher_skipped", Zero),
-    ("log_watcher_sent", Zero),
-    ("log_watchers", Zero),
+    (
+        "log_worker_written",
+        Known(|s| Value::Number(s.shared.observers.watchers.written.load(Ordering::Relaxed))),
+    ),
+    (
+        "log_watcher_skipped",
+        Known(|s| Value::Number(s.shared.observers.watchers.skipped.load(Ordering::Relaxed))),
+    ),
+    (
+        "log_watcher_sent",
+        Known(|s| Value::Number(s.shared.observers.watchers.sent.load(Ordering::Relaxed))),
+    ),
+    (
+        "log_watchers",
+        Known(|s| number(s.shared.observers.watchers.count())),
+    ),
     (SSL_HANDSHAKE_ERRORS, Counted(Count::SslHandshakeErrors)),
     (SSL_PROTO_ERRORS, Zero),
     (
@@ -211,7 +223,7 @@ pub(crate) fn answer(
     let is = |command: &[u8]| is_short_for(name, command);
     if is(b"reset") {
         shared.reset_counters();
-        shared.prefixes.reset();
+        shared.observers.prefixes.reset();
         return Ok(Response::Reset);
     }
     if is(b"detail") {
@@ -249,6 +261,7 @@ fn detail(shared: &Shared, arguments: &[&[u8]], out: &mut Output) -> Response<'s
     }
     let mut text = Vec::new();
     let response = shared
+        .observers
         .prefixes
         .answer(arguments.first().copied(), &mut text);
     out.put_text(&text);

@@ -10,8 +10,9 @@ use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
 use crate::stats_conns::State;
 use crate::tls;
+use crate::watch::Watch;
 use std::cell::Cell;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,14 +70,15 @@ impl Worker {
         &self.buffers
     }
 
-    /// What to execute requests with, at this moment.
-    pub(crate) fn context(&self) -> Context<'_> {
+    /// What to execute requests of a client with, at this moment.
+    pub(crate) fn context(&self, fd: RawFd) -> Context<'_> {
+        let observers = &self.shared.observers;
         Context {
+            watch: Watch { observers, fd },
             store: &self.shared.store,
             counters: &self.counters,
             now: self.shared.clock.now(),
             settings: &self.shared.config.settings,
-            prefixes: &self.shared.prefixes,
         }
     }
 

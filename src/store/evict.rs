@@ -223,6 +223,9 @@ impl Turn<'_> {
                 });
                 continue;
             }
+            if !is_dead {
+                self.note_evicted(word, location);
+            }
             self.index.remove(place, location);
             self.count_gone(word, &record.head, is_dead);
             if !is_dead && !was_main {
@@ -276,6 +279,9 @@ impl Turn<'_> {
             self.index
                 .update(place, location, |word| policy.spare(word).unwrap_or(word));
             return;
+        }
+        if !is_dead {
+            self.note_evicted(word, location);
         }
         self.index.remove(place, location);
         self.free_slot(slot, was_main);

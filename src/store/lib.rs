@@ -29,6 +29,7 @@ mod compress;
 mod conditional;
 mod config;
 mod evict;
+mod evicted;
 mod expire;
 mod fetch;
 mod ghost;
@@ -63,6 +64,7 @@ use std::sync::atomic::Ordering;
 
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
+pub use evicted::Evicted;
 pub use fetch::{Create, Fetch, Fetched};
 pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NewItem, NewValue, ValueRef};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};

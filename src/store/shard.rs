@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use crate::evicted::Evictions;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::{Location, Log};
@@ -97,6 +98,8 @@ pub(crate) struct Writer {
     pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
+    /// Only while somebody watches them.
+    pub(crate) evictions: Option<Box<Evictions>>,
     /// Only while a snapshot comes back.
     pub(crate) written: Option<Box<Written>>,
     pub(crate) sweep_from: usize,
@@ -129,6 +132,7 @@ impl Shard {
             pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
+            evictions: None,
             written: None,
             sweep_from: 0,
             scratch: Vec::new(),

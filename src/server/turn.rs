@@ -1,0 +1,34 @@
+//! [`Turn`]: how much one connection may do before others have theirs.
+
+use crate::execute::Context;
+use crate::worker::Worker;
+use std::os::fd::RawFd;
+
+/// Keys looked up before other connections have their turn.
+const TURN_KEYS_MAX: u32 = 4096;
+
+/// Bytes sent before other connections have their turn.
+const TURN_OUTPUT_LEN_MAX: usize = 256 * 1024;
+
+/// What is left of a connection's turn, and the moment it works in.
+pub(crate) struct Turn<'a> {
+    pub(crate) context: Context<'a>,
+    pub(crate) requests_left: u32,
+    pub(crate) keys_left: u32,
+    pub(crate) output_left: usize,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn begin(worker: &'a Worker, fd: RawFd) -> Self {
+        Self {
+            context: worker.context(fd),
+            requests_left: worker.settings().requests_per_turn.get(),
+            keys_left: TURN_KEYS_MAX,
+            output_left: TURN_OUTPUT_LEN_MAX,
+        }
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        self.requests_left == 0 || self.keys_left == 0 || self.output_left == 0
+    }
+}
