@@ -12,7 +12,8 @@ use std::path::PathBuf;
     disable_version_flag = true,
     args_override_self = true,
     infer_long_args = true,
-    after_help = "Each long flag may also come from the environment: NUTHATCH_MEMORY_LIMIT for --memory-limit.",
+    after_help = "Each long flag may also come from the environment, as NUTHATCH_MEMORY_LIMIT for --memory-limit, or \
+        from the configuration file, as memory-limit = 64. `nuthatch help` says what else the program can do.",
     allow_negative_numbers = true
 )]
 pub struct Flags {
@@ -186,6 +187,10 @@ pub struct Flags {
         help = "Suboptions by commas: idle_timeout=SECONDS, no_maxconns_fast, track_sizes; ssl_chain_cert=FILE, ssl_key=FILE, ssl_ca_cert=FILE, ssl_verify_mode=0-3, ssl_min_version=2-3 (-Z); and others of memcached, without effect"
     )]
     pub extended: Vec<String>,
+
+    /// Read flags from this file, in TOML: memory-limit = 64 for --memory-limit
+    #[arg(long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Print the licence
     #[arg(short = 'i', long = "license")]

@@ -1,6 +1,7 @@
 //! The suboptions of `-o`: each has memcached's meaning, or none here, or is refused.
 
 use crate::config::{ConfigError, absolute};
+use crate::guess::guess;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -231,8 +232,9 @@ pub(crate) fn read(lists: &[String]) -> Result<(Extended, Vec<String>), ConfigEr
         };
         let found = SUBOPTIONS.iter().find(|(known, _, _)| *known == name);
         let Some((_, expected, verdict)) = found else {
+            let guess = guess(name, SUBOPTIONS.iter().map(|(known, _, _)| *known));
             return Err(ConfigError::Value(format!(
-                "illegal suboption {name:?} (-o)"
+                "illegal suboption {name:?} (-o){guess}"
             )));
         };
         let number = expected.check(name, argument)?;

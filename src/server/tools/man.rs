@@ -1,0 +1,51 @@
+//! `nuthatch man`: the manual page of the daemon, from the definition of its flags.
+
+use super::{Line, print};
+use crate::failure::Failure;
+use crate::flags::Flags;
+use crate::given::variable_name;
+use crate::setting::Kind;
+use clap::{Command, CommandFactory as _};
+use clap_mangen::Man;
+
+/// Daemons are in this section.
+const SECTION: &str = "8";
+
+pub(super) fn run() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    Man::new(command()).section(SECTION).render(&mut page)?;
+    print(page)
+}
+
+/// The daemon's command line, with what a page has room for.
+fn command() -> Command {
+    let verbs = Line::command();
+    let verbs: Vec<String> = verbs
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+        .map(|verb| {
+            let about = verb.get_about().map(ToString::to_string);
+            format!(
+                "nuthatch {}: {}",
+                verb.get_name(),
+                about.unwrap_or_default()
+            )
+        })
+        .collect();
+    let more = format!(
+        "What the program does besides:\n\n{}\n\n\
+         Exit codes: 0 after SIGTERM, SIGINT or SIGUSR1; 1 for a bad flag or value; 64 for values that do not go \
+         together; 67 for an unknown user; 71 when the system refuses; 78 for a bad configuration file.",
+        verbs.join("\n\n")
+    );
+    Flags::command()
+        .override_usage("nuthatch [FLAGS]\nnuthatch VERB")
+        .mut_args(|flag| match flag.get_long() {
+            Some(long) if Kind::of(&flag).is_some() => {
+                let variable = variable_name(long);
+                flag.env(variable)
+            }
+            _ => flag,
+        })
+        .after_long_help(more)
+}
