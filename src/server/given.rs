@@ -15,6 +15,9 @@ use crate::flags::Flags;
 use crate::process;
 use crate::setting::{Kind, quoted};
 
+/// The flag that names the configuration file.
+const CONFIG: &str = "config";
+
 /// What every variable that stands for a flag begins with.
 const VARIABLE_PREFIX: &str = "NUTHATCH_";
 
@@ -108,8 +111,8 @@ impl Given {
         let command = argv::command(&arguments);
         let line = argv::tidy(&arguments);
         let matches = command.clone().try_get_matches_from(&line)?;
-        let path = matches.get_one::<PathBuf>("config").cloned();
-        let path = path.or_else(|| value_of("config", &variable).map(|(_, path)| path.into()));
+        let path = matches.get_one::<PathBuf>(CONFIG).cloned();
+        let path = path.or_else(|| value_of(CONFIG, &variable).map(|(_, path)| path.into()));
         let file = match &path {
             Some(path) => Some((path.clone(), ConfigFile::read(path, &command)?)),
             None => None,
@@ -220,13 +223,19 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The environment variable of a flag.
-pub fn variable_name(long: &str) -> String {
+/// The environment variable that stands for a flag, if one does.
+pub fn variable_of(flag: &Arg) -> Option<String> {
+    let long = flag.get_long()?;
+    let has_variable = Kind::of(flag).is_some() || long == CONFIG;
+    has_variable.then(|| variable_name(long))
+}
+
+fn variable_name(long: &str) -> String {
     let upper = long.to_uppercase().replace('-', "_");
     format!("{VARIABLE_PREFIX}{upper}")
 }
 
-/// The environment variable of a flag and its value, if there is one.
+/// The environment variable for a long name and its value, if there is one.
 fn value_of(long: &str, variable: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
     let name = variable_name(long);
     let is_of_kubernetes = |value: &str| {

@@ -3,13 +3,15 @@
 use super::{Line, print};
 use crate::failure::Failure;
 use crate::flags::Flags;
-use crate::given::variable_name;
-use crate::setting::Kind;
+use crate::given::variable_of;
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
 /// Daemons are in this section.
 const SECTION: &str = "8";
+
+const EXIT_CODES: &str = "Exit codes: 0 after SIGTERM, SIGINT or SIGUSR1; 1 for a bad flag or value; 64 for values \
+    that do not go together; 67 for an unknown user; 71 when the system refuses; 78 for a bad configuration file.";
 
 pub(super) fn run() -> Result<(), Failure> {
     let mut page = Vec::new();
@@ -19,6 +21,7 @@ pub(super) fn run() -> Result<(), Failure> {
 
 /// The daemon's command line, with what a page has room for.
 fn command() -> Command {
+    let daemon = Flags::command();
     let verbs = Line::command();
     let verbs: Vec<String> = verbs
         .get_subcommands()
@@ -32,20 +35,17 @@ fn command() -> Command {
             )
         })
         .collect();
-    let more = format!(
-        "What the program does besides:\n\n{}\n\n\
-         Exit codes: 0 after SIGTERM, SIGINT or SIGUSR1; 1 for a bad flag or value; 64 for values that do not go \
-         together; 67 for an unknown user; 71 when the system refuses; 78 for a bad configuration file.",
-        verbs.join("\n\n")
-    );
-    Flags::command()
+    let after_help = daemon.get_after_help().map(ToString::to_string);
+    let more = [
+        after_help.unwrap_or_default(),
+        verbs.join("\n\n"),
+        EXIT_CODES.to_owned(),
+    ];
+    daemon
         .override_usage("nuthatch [FLAGS]\nnuthatch VERB")
-        .mut_args(|flag| match flag.get_long() {
-            Some(long) if Kind::of(&flag).is_some() => {
-                let variable = variable_name(long);
-                flag.env(variable)
-            }
-            _ => flag,
+        .mut_args(|flag| match variable_of(&flag) {
+            Some(variable) => flag.env(variable),
+            None => flag,
         })
-        .after_long_help(more)
+        .after_help(more.join("\n\n"))
 }
