@@ -90,17 +90,33 @@ def test_it_may_be_called_memcached(tmp_path):
         assert settings(port)[b"maxbytes"] == 32 << 20
 
 
-def test_settings_come_from_the_environment_where_no_flag_says_otherwise(tmp_path):
+def test_a_flag_counts_more_than_the_environment_and_that_more_than_the_file(tmp_path):
     variables = {
         "NUTHATCH_MEMORY_LIMIT": "128",
         "NUTHATCH_CONN_LIMIT": "77",
         "NUTHATCH_PORT": "tcp://10.0.0.1:11211",
         "NUTHATCH_USER": "root",
     }
-    line = ["-p", "-1", "-c", "99"]
+    file = tmp_path / "nuthatch.toml"
+    file.write_text("threads = 3\nmemory-limit = 32\n\n[extended]\nidle_timeout = 60\n")
+    line = ["-p", "-1", "-c", "99", "--config", str(file)]
     with started(tmp_path, *line, **variables) as (_, port):
         found = settings(port)
         assert (found[b"maxbytes"], found[b"maxconns"]) == (128 << 20, 99)
+        assert (found[b"num_threads"], found[b"idle_timeout"]) == (3, 60)
+
+
+def test_debians_configuration_starts_once_it_is_converted(tmp_path):
+    debian = Path("/etc/memcached.conf").read_text().replace("11211", "-1")
+    file = tmp_path / "memcached.conf"
+    file.write_text(f"{debian}\n-c 77\n-P {tmp_path}/memcached.pid\n")
+    toml = tmp_path / "nuthatch.toml"
+    convert = [NUTHATCH, "config", "convert", str(file)]
+    toml.write_text(subprocess.run(convert, check=True, text=True, capture_output=True).stdout)
+    subprocess.run([NUTHATCH, "config", "check", "--config", str(toml)], check=True)
+    # As the user of the package it could not write its port here.
+    with started(tmp_path, "--config", str(toml), "-u", "root") as (_, port):
+        assert settings(port)[b"maxconns"] == 77
 
 
 def test_what_has_no_effect_is_said(tmp_path):
