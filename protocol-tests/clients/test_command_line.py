@@ -2,6 +2,7 @@
 end, is in src/server/tests/command_line.rs."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -125,3 +126,15 @@ def test_what_has_no_effect_is_said(tmp_path):
         log = process.stderr.read()
         assert "-o slab_automove has no effect: there are no slabs" in log
         assert "-n has no effect" in log
+
+
+def test_colours_are_for_terminals_that_want_them():
+    for variables, coloured in [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)]:
+        terminal, theirs = pty.openpty()
+        command = [NUTHATCH, "-u", "root", "-c", "0"]
+        subprocess.run(command, env=variables, stderr=theirs)
+        os.close(theirs)
+        with open(terminal, "rb", buffering=0) as terminal:
+            log = terminal.read(1000)
+        assert b"(-c)" in log
+        assert (b"\x1b" in log) == coloured

@@ -1,6 +1,7 @@
 //! memcached's command-line dialect, where it is not that of clap: what unit files, images and charts
 //! pass is turned into what [`Flags`] reads.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory as _};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -61,6 +62,43 @@ pub(crate) fn matches(
     command
         .clone()
         .try_get_matches_from([program, extra, line].concat())
+}
+
+/// Takes flags that there are not out of a tidy line, with what is tied to them, and gives them. What stands behind
+/// them as a word of its own is skipped anyway.
+pub(crate) fn take_unknown(command: &Command, line: &mut Vec<OsString>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    // Each turn takes one out.
+    for _ in 0..line.len() {
+        let Err(error) = matches(command, line, &[]) else {
+            break;
+        };
+        let Some(flag) = unknown_flag(&error) else {
+            break;
+        };
+        let is_it = |argument: &OsString| {
+            let argument = argument.to_string_lossy();
+            let value = argument.strip_prefix(&flag);
+            value.is_some_and(|value| {
+                value.is_empty() || value.starts_with('=') || !flag.starts_with("--")
+            })
+        };
+        let Some(place) = line.iter().position(is_it) else {
+            break;
+        };
+        unknown.push(line.remove(place).to_string_lossy().into_owned());
+    }
+    unknown
+}
+
+fn unknown_flag(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(flag) => Some(flag.clone()),
+        _ => None,
+    }
 }
 
 /// What clap says to these arguments, were they the only ones, in one line.

@@ -12,11 +12,15 @@ use crate::config::{Config, ConfigError};
 use crate::config_file::{ConfigFile, ConfigFileError};
 use crate::failure::Failure;
 use crate::flags::Flags;
+use crate::options;
 use crate::process;
-use crate::setting::{Kind, quoted};
+use crate::setting::{Kind, quoted, switch};
 
 /// The flag that names the configuration file.
 const CONFIG: &str = "config";
+
+/// Says that flags which there are not, of other releases of memcached, are to be skipped.
+pub const IGNORE_UNKNOWN: &str = "NUTHATCH_IGNORE_UNKNOWN";
 
 /// What every variable that stands for a flag begins with.
 const VARIABLE_PREFIX: &str = "NUTHATCH_";
@@ -88,6 +92,8 @@ pub struct Given {
     pub file: Option<PathBuf>,
     /// All flags as they would be without that file.
     flags_without_file: Flags,
+    /// Flags and suboptions that there are not.
+    ignored: Vec<String>,
 }
 
 /// What reads one flag after the other.
@@ -109,7 +115,12 @@ impl Given {
     ) -> Result<Self, GivenError> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let command = argv::command(&arguments);
-        let line = argv::tidy(&arguments);
+        let mut line = argv::tidy(&arguments);
+        let ignores_unknown = ignores_unknown(&variable)?;
+        let mut ignored = Vec::new();
+        if ignores_unknown {
+            ignored.extend(argv::take_unknown(&command, &mut line));
+        }
         let matches = command.clone().try_get_matches_from(&line)?;
         let path = matches.get_one::<PathBuf>(CONFIG).cloned();
         let path = path.or_else(|| value_of(CONFIG, &variable).map(|(_, path)| path.into()));
@@ -136,14 +147,22 @@ impl Given {
         }
         let matches = argv::matches(&command, &line, &elsewhere)?;
         let without_file = argv::matches(&command, &line, &without_file)?;
+        let mut flags = Flags::from_arg_matches(&matches)?;
+        let mut flags_without_file = Flags::from_arg_matches(&without_file)?;
+        if ignores_unknown {
+            options::take_unknown(&mut flags_without_file.extended);
+            let taken = options::take_unknown(&mut flags.extended).into_iter();
+            ignored.extend(taken.map(|suboption| format!("-o {suboption}")));
+        }
         let settings = origins.into_iter();
         Ok(Self {
-            flags: Flags::from_arg_matches(&matches)?,
+            flags,
             settings: settings
                 .map(|(flag, kind, origin)| Setting::new(flag, kind, origin, &matches))
                 .collect(),
             file: path,
-            flags_without_file: Flags::from_arg_matches(&without_file)?,
+            flags_without_file,
+            ignored,
         })
     }
 
@@ -152,8 +171,11 @@ impl Given {
     /// # Errors
     /// The [`Failure`] with which the daemon would end.
     pub fn config(&self) -> Result<Config, Failure> {
-        let config = Config::from_flags(&self.flags).map_err(|error| self.blame(error))?;
+        let mut config = Config::from_flags(&self.flags).map_err(|error| self.blame(error))?;
         process::find_user(config.user.as_deref())?;
+        let ignored = self.ignored.iter();
+        let notes = ignored.map(|flag| format!("{flag} is ignored: there is no such flag"));
+        config.notes.extend(notes);
         Ok(config)
     }
 
@@ -247,6 +269,15 @@ fn value_of(long: &str, variable: impl Fn(&str) -> Option<String>) -> Option<(St
         // Compose files write `${LIMIT:-}`.
         .filter(|value| !value.is_empty() && !is_of_kubernetes(value))
         .map(|value| (name, value))
+}
+
+fn ignores_unknown(variable: impl Fn(&str) -> Option<String>) -> Result<bool, GivenError> {
+    let value = variable(IGNORE_UNKNOWN).filter(|value| !value.is_empty());
+    let switch = value.map_or(Ok(false), |value| switch(&value));
+    switch.map_err(|reason| GivenError::Variable {
+        name: IGNORE_UNKNOWN.to_owned(),
+        reason,
+    })
 }
 
 /// What help says of a default that is no value: `[default: as many as cores]`.
@@ -349,5 +380,31 @@ mod tests {
             assert!(error.starts_with(name) && error.contains(value), "{error}");
         }
         assert_eq!(flags(&[], &[("NUTHATCH_VERBOSE", "9")]).verbose, 9);
+    }
+
+    #[test]
+    fn what_is_unknown_can_be_ignored() {
+        let ignore = [(IGNORE_UNKNOWN, "1")];
+        let line = [
+            "--new-flag=5",
+            "-m",
+            "128",
+            "-x7",
+            "--newer",
+            "3",
+            "-o",
+            "new_one=5,track_sizes",
+        ];
+        let given = read(&line, &ignore).unwrap();
+        assert_eq!(given.flags.memory_limit, 128);
+        let ignored = ["--new-flag=5", "-x7", "--newer", "-o new_one=5"];
+        assert_eq!(given.ignored, ignored);
+        assert!(Config::from_flags(&given.flags).is_ok());
+        // A wrong value is no unknown flag, and one that hides behind others cannot be taken out.
+        assert!(read(&["-m", "x"], &ignore).is_err());
+        assert!(read(&["-Mx"], &ignore).is_err());
+        assert!(read(&line, &[(IGNORE_UNKNOWN, "0")]).is_err());
+        assert!(read(&line, &[(IGNORE_UNKNOWN, "")]).is_err());
+        assert!(read(&[], &[(IGNORE_UNKNOWN, "maybe")]).is_err());
     }
 }

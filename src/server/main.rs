@@ -23,7 +23,6 @@ fn main() -> ExitCode {
     if let Some(exit_code) = tools::run(&arguments) {
         return exit_code;
     }
-    let variable = |name: &str| std::env::var(name).ok();
     let given = match Given::read(arguments, variable) {
         Ok(given) => given,
         Err(GivenError::Line(error)) => return Failure::print_clap(&error),
@@ -43,9 +42,13 @@ fn main() -> ExitCode {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn run(given: &Given) -> Result<(), Failure> {
     signals::hold()?;
-    let log_level = telemetry::init(given.flags.verbose);
+    let log_level = telemetry::init(given.flags.verbose, variable);
     let config = given.config()?;
     for note in &config.notes {
         tracing::info!("{note}");

@@ -251,6 +251,21 @@ pub(crate) fn read(lists: &[String]) -> Result<(Extended, Vec<String>), ConfigEr
     Ok((extended, notes))
 }
 
+/// Takes suboptions that there are not out of the arguments of all `-o`, and gives their names.
+pub(crate) fn take_unknown(lists: &mut Vec<String>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for list in lists {
+        let is_known = |suboption: &&str| {
+            let name = suboption.split('=').next().unwrap_or_default().trim();
+            name.is_empty() || SUBOPTIONS.iter().any(|(known, _, _)| *known == name)
+        };
+        let (kept, taken): (Vec<&str>, Vec<&str>) = list.split(',').partition(is_known);
+        unknown.extend(taken.into_iter().map(str::to_owned));
+        *list = kept.join(",");
+    }
+    unknown
+}
+
 impl Argument {
     fn check(self, name: &str, argument: Option<&str>) -> Result<u64, ConfigError> {
         let missing = || ConfigError::Value(format!("missing argument for {name} (-o)"));
@@ -300,6 +315,17 @@ mod tests {
     fn what_has_none_is_said() {
         let (extended, notes) = options("modern,hot_lru_pct=79,,slab_automove=2").unwrap();
         assert_eq!((extended, notes.len()), (Extended::default(), 3));
+    }
+
+    #[test]
+    fn what_is_unknown_can_be_taken_out() {
+        let mut lists = vec![
+            "modern,new_one=5, idle_timeout=3".to_owned(),
+            "other".into(),
+        ];
+        assert_eq!(take_unknown(&mut lists), ["new_one=5", "other"]);
+        assert_eq!(lists, ["modern, idle_timeout=3", ""]);
+        assert_eq!(read(&lists).unwrap().1.len(), 1);
     }
 
     #[test]

@@ -61,16 +61,15 @@ impl Kind {
     /// # Errors
     /// What it must be instead.
     pub(crate) fn arguments(self, long: &str, text: &str) -> Result<Vec<OsString>, String> {
-        match (self, text.trim()) {
-            (Self::Switch, "1" | "true" | "yes" | "on") => Ok(repeated(long, 1)),
-            (Self::Switch, "0" | "false" | "no" | "off") => Ok(Vec::new()),
-            (Self::Switch, _) => Err(format!("must be true or false, not {text:?}")),
-            (Self::Count, number) => {
-                let times = number.parse().ok().filter(|times| *times <= COUNT_MAX);
+        match self {
+            Self::Switch => Ok(repeated(long, switch(text)?.into())),
+            Self::Count => {
+                let times = text.trim().parse().ok();
+                let times = times.filter(|times| *times <= COUNT_MAX);
                 let must = || format!("must be a number from 0 to {COUNT_MAX}, not {text:?}");
                 times.map(|times| repeated(long, times)).ok_or_else(must)
             }
-            (Self::Number | Self::Text | Self::List, _) => Ok(vec![valued(long, text)]),
+            Self::Number | Self::Text | Self::List => Ok(vec![valued(long, text)]),
         }
     }
 }
@@ -87,6 +86,18 @@ fn is_number(flag: &Arg) -> bool {
     ]
     .iter()
     .any(|number| value == *number)
+}
+
+/// What an environment variable says that is on or off.
+///
+/// # Errors
+/// What it must be instead.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!("must be true or false, not {text:?}")),
+    }
 }
 
 /// `--long` so many times.

@@ -5,82 +5,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod program;
+
 use nuthatch::config_file::CONFIG_FILE_LEN_MAX;
+use program::{File, PROGRAM, nuthatch, outcome, run, shown, shown_from};
 use serde_json::Value;
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_nuthatch");
-
-/// It with no environment but what the test gives it.
-fn nuthatch(arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.env_clear().args(arguments);
-    command
-}
-
-/// Exit code, standard output and standard error.
-fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    (
-        status.code(),
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    outcome(&mut nuthatch(arguments))
-}
-
-/// A folder with one file.
-struct File {
-    folder: TempDir,
-}
-
-impl File {
-    fn new(content: impl AsRef<[u8]>) -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("file"), content).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("file")
-    }
-
-    fn name(&self) -> String {
-        self.path().to_str().unwrap().to_owned()
-    }
-}
-
-/// What `config show --json` says.
-fn shown(command: &mut Command) -> Value {
-    let (code, text, errors) = outcome(command);
-    assert_eq!(code, Some(0), "{errors}");
-    let shown: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(shown["schema"], 1);
-    shown["settings"].clone()
-}
-
-fn shown_from(content: &str) -> Value {
-    let file = File::new(content);
-    shown(&mut nuthatch(&[
-        "config",
-        "show",
-        "--json",
-        "--config",
-        &file.name(),
-    ]))
-}
 
 #[test]
 fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
@@ -274,7 +208,7 @@ fn a_file_is_read_up_to_its_limit() {
 fn a_file_that_is_no_text_or_not_there_is_said() {
     let file = File::new(b"port = 1 # \xff\n");
     let nested = File::new("listen = ".to_owned() + &"[".repeat(100_000));
-    let folder = file.folder.path().to_str().unwrap().to_owned();
+    let folder = file.path().parent().unwrap().to_str().unwrap().to_owned();
     for (path, message) in [
         (file.name(), "no text"),
         (nested.name(), "recursion"),
@@ -334,108 +268,40 @@ fn check_binds_nothing_and_says_what_has_no_effect() {
     assert!(!pidfile.exists());
 }
 
-/// Converts a file and gives what the daemon would read from the result, after having it checked.
-fn converted(content: &str) -> (String, Value) {
-    let file = File::new(content);
-    let (code, text, errors) = run(&["config", "convert", &file.name()]);
-    assert_eq!(code, Some(0), "{errors}");
-    let toml = File::new(&text);
-    let (code, _, errors) = run(&["config", "check", "-u", "root", "--config", &toml.name()]);
-    assert_eq!(code, Some(0), "{errors}");
-    (text.clone(), shown_from(&text))
-}
-
 #[test]
-fn debians_configuration_is_converted() {
-    let (text, found) = converted(
-        "# memcached default config file\n-d\nlogfile /var/log/memcached.log\n\n  -m 64 # small\n\
-         -p 11211\n-u memcache\n-l 127.0.0.1\n-l ::1\n# -c 1024\n-vv\n\
-         -P /var/run/memcached/memcached.pid\n-o modern,idle_timeout=60\n\
-         -s /run/a\\ b/\\#1\n-I 5m\n-n 48\n--disable-cas\n",
-    );
-    let names: Vec<&str> = text
-        .lines()
-        .filter_map(|line| Some(line.split_once(" = ")?.0))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "port",
-            "listen",
-            "unix-socket",
-            "memory-limit",
-            "disable-cas",
-            "max-item-size",
-            "slab-min-size",
-            "extended",
-            "verbose",
-            "pidfile",
-            "user"
-        ]
-    );
-    assert!(text.contains("# Left out: -d (the service"), "{text}");
-    assert!(text.contains("# Left out: logfile /var/log"), "{text}");
-    for (name, value) in [
-        ("memory-limit", Value::from(64)),
-        ("user", "memcache".into()),
-        ("listen", vec!["127.0.0.1", "::1"].into()),
-        ("verbose", 2.into()),
-        ("extended", vec!["modern,idle_timeout=60"].into()),
-        ("unix-socket", "/run/a b/#1".into()),
-        ("slab-min-size", "48".into()),
-    ] {
-        assert_eq!(found[name]["value"], value, "{name}");
-    }
-}
-
-#[test]
-fn red_hats_configuration_is_converted() {
-    let (text, found) = converted(
-        "# how to start\nPORT=\"11311\"\nUSER=\"memcached\"\nMAXCONN='512'\nCACHESIZE=128\n\
-         OPTIONS=\"-l 127.0.0.1,::1 \\\n  -o modern -t 2\"\nTZ=UTC\n",
-    );
-    assert!(text.contains("# Left out: TZ=UTC"), "{text}");
-    for (name, value) in [
-        ("port", Value::from(11311)),
-        ("user", "memcached".into()),
-        ("conn-limit", 512.into()),
-        ("memory-limit", 128.into()),
-        ("listen", vec!["127.0.0.1,::1"].into()),
-        ("threads", 2.into()),
-        ("extended", vec!["modern"].into()),
-    ] {
-        assert_eq!(found[name]["value"], value, "{name}");
-    }
-    let (_, found) = converted("OPTIONS=-l 127.0.0.1 -M\nUSER=\n");
-    assert_eq!(found["disable-evictions"]["value"], true);
-    let (_, found) = converted("PORT=1\nOPTIONS=\"\"\n");
-    assert_eq!(found["port"]["value"], 1);
-}
-
-#[test]
-fn what_cannot_be_converted_is_said() {
-    for (content, message) in [
-        ("-m 64\nport 11211\n", "\"port 11211\" is neither"),
-        ("-m \"64\n", "quotation mark"),
-        ("PORT=1\nnonsense\n", "gives no variable a value"),
-        ("OPTIONS=\"-l\n", "quotation mark"),
-        ("-x\n", "unexpected argument"),
-        ("-m much\n", "invalid value"),
-        ("-S\n", "SASL"),
-        ("-o ext_path=/tmp/x:64m\n", "flash"),
-    ] {
-        let file = File::new(content);
-        let (code, text, errors) = run(&["config", "convert", &file.name()]);
-        assert_eq!((code, text.as_str()), (Some(78), ""), "{content}");
-        assert!(errors.contains(message), "{content}: {errors}");
-        assert!(errors.contains(&file.name()), "{errors}");
-    }
-    let long = |len: u64| File::new("#".repeat(usize::try_from(len).unwrap()));
-    let convert = |file: File| run(&["config", "convert", &file.name()]).0;
-    assert_eq!(convert(long(CONFIG_FILE_LEN_MAX)), Some(0));
-    assert_eq!(convert(long(CONFIG_FILE_LEN_MAX + 1)), Some(78));
-    let (code, ..) = run(&["config", "convert", "/no/such/file"]);
-    assert_eq!(code, Some(78));
+fn the_log_begins_at_the_level_that_the_environment_names() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let log = |level: &str| {
+        let line = [
+            "-u",
+            "root",
+            "-l",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-n",
+            "48",
+            "--newer",
+        ];
+        let (code, _, errors) = outcome(
+            nuthatch(&line)
+                .env("NUTHATCH_LOG", level)
+                .env("NUTHATCH_IGNORE_UNKNOWN", "1"),
+        );
+        assert_eq!(code, Some(71), "{errors}");
+        let said = |text| errors.contains(text);
+        let notes = said("-n has no effect") && said("--newer is ignored");
+        (
+            notes,
+            said("cannot listen"),
+            said("NUTHATCH_LOG is no level"),
+        )
+    };
+    assert_eq!(log(""), (true, true, false));
+    assert_eq!(log("warn"), (false, true, false));
+    assert_eq!(log("off"), (false, false, false));
+    assert_eq!(log("loud"), (true, true, true));
 }
 
 #[test]

@@ -4,8 +4,9 @@
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use nuthatch::flags::Flags;
-use nuthatch::given::variable_of;
+use nuthatch::given::{IGNORE_UNKNOWN, variable_of};
 use nuthatch::setting::Kind;
+use nuthatch::telemetry::LOG;
 use std::collections::BTreeSet;
 use std::{env, fs, process};
 
@@ -77,7 +78,10 @@ fn the_manual_page_names_each_variable_and_each_verb() {
         .collect();
     let table = table();
     let flags = table.get_arguments().filter(|flag| !flag.is_hide_set());
-    assert_eq!(found, flags.filter_map(variable_of).collect());
+    let expected = flags
+        .filter_map(variable_of)
+        .chain([IGNORE_UNKNOWN.to_owned(), LOG.to_owned()]);
+    assert_eq!(found, expected.collect());
     let verbs = printed(&["help"], []);
     let verbs = verbs.lines().filter_map(|line| line.strip_prefix("  "));
     let verbs = verbs.filter_map(|line| line.split_whitespace().next());

@@ -3,7 +3,8 @@
 use super::{Line, print};
 use crate::failure::Failure;
 use crate::flags::Flags;
-use crate::given::variable_of;
+use crate::given::{IGNORE_UNKNOWN, variable_of};
+use crate::telemetry::{LOG, NO_COLOR};
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
@@ -39,6 +40,7 @@ fn command() -> Command {
     let more = [
         after_help.unwrap_or_default(),
         verbs.join("\n\n"),
+        other_variables(),
         EXIT_CODES.to_owned(),
     ];
     daemon
@@ -48,4 +50,13 @@ fn command() -> Command {
             None => flag,
         })
         .after_help(more.join("\n\n"))
+}
+
+/// Those that stand for no flag.
+fn other_variables() -> String {
+    format!(
+        "{IGNORE_UNKNOWN}=1 skips flags and suboptions that there are not. {LOG} is the level at which the log begins: \
+         error, warn, info, debug or trace. {NO_COLOR}=1 forbids colours in the log. MEMCACHED_PORT_FILENAME names a \
+         file for the ports that the daemon listens on."
+    )
 }
