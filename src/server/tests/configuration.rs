@@ -56,6 +56,8 @@ fn what_show_prints_is_a_configuration_file() {
     let show = [&["config", "show"], &flags[..]].concat();
     let (code, text, errors) = run(&show);
     assert_eq!(code, Some(0), "{errors}");
+    // What help does not mention is not shown unless it is given, as -f is.
+    assert!(!text.contains("slab-min-size"), "{text}");
     let expected = "memory-limit = 128                       # flag\n";
     assert!(text.contains(expected), "{text}");
     let expected = "# threads                                # default: as many as cores\n";
