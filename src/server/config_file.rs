@@ -11,13 +11,11 @@ use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use crate::argv;
 use crate::guess::guess;
+use crate::options;
 use crate::setting::{Kind, repeated, valued};
 
 /// The largest configuration file that is read.
 pub const CONFIG_FILE_LEN_MAX: u64 = 1 << 20;
-
-/// The flag whose list may also be a table.
-const SUBOPTIONS: &str = "extended";
 
 /// Why a configuration file cannot be used: exit code 78.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +62,8 @@ impl ConfigFile {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// Reads a file of text.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(CONFIG_FILE_LEN_MAX + 1).read_to_end(&mut bytes))
@@ -129,7 +128,7 @@ fn arguments(
             "{long} must be text in quotation marks: {long} = \"{name}\""
         )),
         (Kind::List, DeValue::Array(texts)) => list(long, texts),
-        (Kind::List, DeValue::Table(table)) if long == SUBOPTIONS => suboptions(table),
+        (Kind::List, DeValue::Table(table)) if long == options::FLAG => suboptions(table),
         (Kind::List, _) => Err(format!(
             "{long} must be a list of texts: {long} = [\"{name}\"]"
         )),
@@ -150,6 +149,7 @@ fn list(long: &str, texts: &DeArray<'_>) -> Result<Vec<OsString>, String> {
 }
 
 fn suboptions(table: &DeTable<'_>) -> Result<Vec<OsString>, String> {
+    const FLAG: &str = options::FLAG;
     let mut arguments = Vec::new();
     for (name, value) in table {
         let name = name.get_ref();
@@ -162,16 +162,16 @@ fn suboptions(table: &DeTable<'_>) -> Result<Vec<OsString>, String> {
             other => {
                 let found = other.type_str();
                 return Err(format!(
-                    "{SUBOPTIONS}.{name} must be true, a number or text, not of type {found}"
+                    "{FLAG}.{name} must be true, a number or text, not of type {found}"
                 ));
             }
         };
         if suboption.contains(',') {
             return Err(format!(
-                "{SUBOPTIONS}.{name} has a comma, which separates suboptions: give each its own line"
+                "{FLAG}.{name} has a comma, which separates suboptions: give each its own line"
             ));
         }
-        arguments.push(valued(SUBOPTIONS, &suboption));
+        arguments.push(valued(FLAG, &suboption));
     }
     Ok(arguments)
 }

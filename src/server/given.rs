@@ -149,17 +149,21 @@ impl Given {
         let without_file = argv::matches(&command, &line, &without_file)?;
         let mut flags = Flags::from_arg_matches(&matches)?;
         let mut flags_without_file = Flags::from_arg_matches(&without_file)?;
+        let mut settings: Vec<Setting> = origins
+            .into_iter()
+            .map(|(flag, kind, origin)| Setting::new(flag, kind, origin, &matches))
+            .collect();
         if ignores_unknown {
+            for setting in settings.iter_mut().filter(|is| is.name == options::FLAG) {
+                options::take_unknown(&mut setting.values);
+            }
             options::take_unknown(&mut flags_without_file.extended);
             let taken = options::take_unknown(&mut flags.extended).into_iter();
             ignored.extend(taken.map(|suboption| format!("-o {suboption}")));
         }
-        let settings = origins.into_iter();
         Ok(Self {
             flags,
-            settings: settings
-                .map(|(flag, kind, origin)| Setting::new(flag, kind, origin, &matches))
-                .collect(),
+            settings,
             file: path,
             flags_without_file,
             ignored,
@@ -243,6 +247,11 @@ impl fmt::Display for Origin {
             Self::Default => formatter.write_str("default"),
         }
     }
+}
+
+/// The environment of this process, as [`Given::read`] wants it.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// The environment variable that stands for a flag, if one does.
@@ -399,6 +408,8 @@ mod tests {
         assert_eq!(given.flags.memory_limit, 128);
         let ignored = ["--new-flag=5", "-x7", "--newer", "-o new_one=5"];
         assert_eq!(given.ignored, ignored);
+        let shown = given.settings.iter().find(|is| is.name == "extended");
+        assert_eq!(shown.unwrap().values, ["track_sizes"]);
         assert!(Config::from_flags(&given.flags).is_ok());
         // A wrong value is no unknown flag, and one that hides behind others cannot be taken out.
         assert!(read(&["-m", "x"], &ignore).is_err());

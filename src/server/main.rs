@@ -3,7 +3,7 @@
 
 use nuthatch::clock::Clock;
 use nuthatch::failure::Failure;
-use nuthatch::given::{Given, GivenError};
+use nuthatch::given::{Given, GivenError, environment};
 use nuthatch::process::{self, PidFile};
 use nuthatch::{Bound, signals, telemetry, tools};
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     if let Some(exit_code) = tools::run(&arguments) {
         return exit_code;
     }
-    let given = match Given::read(arguments, variable) {
+    let given = match Given::read(arguments, environment) {
         Ok(given) => given,
         Err(GivenError::Line(error)) => return Failure::print_clap(&error),
         Err(error) => return Failure::from(error).print(),
@@ -42,13 +42,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 fn run(given: &Given) -> Result<(), Failure> {
     signals::hold()?;
-    let log_level = telemetry::init(given.flags.verbose, variable);
+    let log_level = telemetry::init(given.flags.verbose, environment);
     let config = given.config()?;
     for note in &config.notes {
         tracing::info!("{note}");

@@ -5,6 +5,9 @@ use crate::guess::guess;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The flag that takes them.
+pub(crate) const FLAG: &str = "extended";
+
 /// What becomes of a suboption.
 #[derive(Clone, Copy, Debug)]
 enum Verdict {

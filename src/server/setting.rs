@@ -47,7 +47,13 @@ impl Kind {
     pub(crate) fn literal(self, values: &[String]) -> Option<String> {
         let last = values.last()?;
         match self {
-            Self::Switch | Self::Count | Self::Number => Some(last.trim().to_owned()),
+            Self::Switch | Self::Count => Some(last.clone()),
+            // A command line also takes 064 and +64.
+            Self::Number => last
+                .trim()
+                .parse()
+                .ok()
+                .map(|number: i128| number.to_string()),
             Self::Text => Some(quoted(last)),
             Self::List => {
                 let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();

@@ -53,8 +53,8 @@ pub const NO_COLOR: &str = "NO_COLOR";
 
 /// Begins to log, as loud as flags and environment say. The default [`LogLevel`] is that of a program that does not.
 pub fn init(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> LogLevel {
-    let is_set = |name| variable(name).filter(|value| !value.is_empty());
-    let level = is_set(LOG).map(|level| (level.trim().parse::<LevelFilter>(), level));
+    let variable = |name| variable(name).filter(|value| !value.is_empty());
+    let level = variable(LOG).map(|level| (level.trim().parse::<LevelFilter>(), level));
     let first = match &level {
         Some((Ok(level), _)) => *level,
         Some((Err(_), _)) | None => filter(verbosity.into()),
@@ -62,7 +62,7 @@ pub fn init(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> LogLeve
     let (filter, handle) = reload::Layer::new(first);
     let format = fmt::layer()
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal() && is_set(NO_COLOR).is_none());
+        .with_ansi(stderr().is_terminal() && variable(NO_COLOR).is_none());
     // Fails only if this process logs already, and then it goes on doing so.
     drop(
         tracing_subscriber::registry()

@@ -50,7 +50,7 @@ fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
 
 #[test]
 fn what_show_prints_is_a_configuration_file() {
-    let line = ["-m 128", "-vv", "-l", "127.0.0.1", "-l", "::1", "-M"];
+    let line = ["-m +0128", "-vv", "-l", "127.0.0.1", "-l", "::1", "-M"];
     let more = ["-f", "1.5", "-o", "modern,idle_timeout=5", "-u", "root"];
     let flags = [&line[..], &more].concat();
     let show = [&["config", "show"], &flags[..]].concat();
@@ -328,6 +328,11 @@ fn verbs_are_for_nuthatch_alone() {
     // A word that is no verb is skipped.
     let (_, text, _) = run(&["configuration", "-V"]);
     assert_eq!(text, "nuthatch 0.1.0 (memcached 1.6.45)\n");
+    // Who reads may leave early.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, _, errors) = outcome(nuthatch(&["man"]).stdout(writer));
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
     let (code, text, _) = run(&["help"]);
     assert_eq!(code, Some(0));
     assert!(text.contains("completions"), "{text}");

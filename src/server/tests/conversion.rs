@@ -83,7 +83,7 @@ fn red_hats_configuration_is_converted() {
     ] {
         assert_eq!(found[name]["value"], value, "{name}");
     }
-    let (_, found) = converted("OPTIONS=-l 127.0.0.1 -M\nUSER=\n");
+    let (_, found) = converted("OPTIONS=-l 127.0.0.1 -M\nUSER=\nPORT=\"\"\n");
     assert_eq!(found["disable-evictions"]["value"], true);
     let (_, found) = converted("PORT=1\nOPTIONS=\"\"\n");
     assert_eq!(found["port"]["value"], 1);

@@ -2,7 +2,7 @@
 
 use super::{convert, print};
 use crate::failure::Failure;
-use crate::given::{Given, Origin, Setting};
+use crate::given::{Given, Origin, Setting, environment};
 use crate::setting::quoted;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -58,7 +58,7 @@ impl Config {
 impl DaemonLine {
     fn given(self) -> Result<Given, Failure> {
         let line = std::iter::once("nuthatch".into()).chain(self.flags);
-        Ok(Given::read(line, |name| std::env::var(name).ok())?)
+        Ok(Given::read(line, environment)?)
     }
 }
 

@@ -2,14 +2,12 @@
 //! disguise: Debian's /etc/memcached.conf and Red Hat's /etc/sysconfig/memcached.
 
 use crate::config::Config;
-use crate::config_file::CONFIG_FILE_LEN_MAX;
+use crate::config_file;
 use crate::failure::Failure;
 use crate::given::{Given, Origin};
 use crate::setting::quoted;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 /// The variables of Red Hat's unit, `memcached -p ${PORT} -u ${USER} -m ${CACHESIZE} -c ${MAXCONN} $OPTIONS`.
@@ -34,7 +32,7 @@ struct Line {
 /// A file that cannot be read, or that says what nuthatch refuses.
 pub(super) fn run(file: &Path) -> Result<String, Failure> {
     let fault = |reason: String| Failure::in_config_file(format!("{}: {reason}", file.display()));
-    let text = read(file).map_err(|error| fault(format!("cannot read it: {error}")))?;
+    let text = config_file::read(file).map_err(fault)?;
     let line = if text.lines().any(is_assignment) {
         red_hat(&text)
     } else {
@@ -63,19 +61,6 @@ fn toml(file: &Path, left_out: &[String], given: &Given) -> String {
         }
     }
     toml
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let file = File::open(file)?;
-    let len = file
-        .take(CONFIG_FILE_LEN_MAX + 1)
-        .read_to_string(&mut text)?;
-    if len as u64 > CONFIG_FILE_LEN_MAX {
-        let reason = format!("it is longer than {CONFIG_FILE_LEN_MAX} bytes");
-        return Err(io::Error::other(reason));
-    }
-    Ok(text)
 }
 
 /// One flag for each line, as Debian's systemd-memcached-wrapper reads them.
@@ -123,6 +108,9 @@ fn red_hat(text: &str) -> Result<Line, String> {
             return Err(format!("{text:?} gives no variable a value"));
         };
         let (name, value) = (name.trim(), unquoted(value.trim())?);
+        if value.is_empty() {
+            continue;
+        }
         if name == "OPTIONS" {
             line.arguments.extend(words(&value)?);
         } else if let Some((_, flag)) = VARIABLES.iter().find(|(known, _)| *known == name) {

@@ -56,5 +56,9 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
 }
 
 fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_ref()).map_err(Failure::from)
+    match io::stdout().write_all(text.as_ref()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
