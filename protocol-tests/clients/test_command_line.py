@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from pymemcache import Client
 
-from servers import HOST, NUTHATCH, announced_port
+from servers import HOST, NUTHATCH, PROGRAMS, announced_port
 
 EXIT_SECONDS_MAX = 10
 
@@ -72,6 +72,30 @@ def test_a_usual_line_starts_and_serves(line, tmp_path):
         settings(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(EXIT_SECONDS_MAX) == 0
+
+
+OPTIONS = """
+    slab_reassign,slab_automove slab_automove=2 slab_automove=3 no_slab_automove no_slab_reassign slab_automove_ratio=0.8
+    slab_automove_ratio slab_automove_ratio=0 slab_automove_ratio=1.1 slab_automove_window=3 slab_automove_window=2
+    hashpower hashpower=12 hashpower=11 hashpower=33 no_hashexpand hash_algorithm=murmur3 hash_algorithm=md5 hash_algorithm
+    tail_repair_time=10 tail_repair_time=9 lru_crawler no_lru_crawler lru_crawler_sleep=1000000 lru_crawler_sleep=1000001
+    lru_crawler_tocrawl=100 lru_crawler_tocrawl=x lru_maintainer no_lru_maintainer hot_lru_pct=79 hot_lru_pct=80
+    warm_lru_pct=1 warm_lru_pct=0 hot_max_factor=0.2 hot_max_factor=0 warm_max_factor=2 warm_max_factor=x temporary_ttl=61
+    temporary_ttl idle_timeout=60 idle_timeout read_buf_mem_limit=10 read_buf_mem_limit=x resp_obj_mem_limit
+    watcher_logbuf_size=256 watcher_logbuf_size worker_logbuf_size=64 worker_logbuf_size=x slab_chunk_max=16384
+    slab_sizes=100-200 track_sizes modern no_modern no_chunked_items inline_ascii_resp no_inline_ascii_resp
+    maxconns_fast no_maxconns_fast drop_privileges no_drop_privileges nonsense
+""".split()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_is_taken_or_refused_as_memcached_does(option):
+    # With -V after it, memcached reads it and ends.
+    theirs = subprocess.run([*PROGRAMS["memcached"], "-o", option, "-V"], capture_output=True)
+    ours = subprocess.run(
+        [NUTHATCH, "config", "check", "-u", "root", "-o", option], capture_output=True
+    )
+    assert ours.returncode == theirs.returncode, (ours.stderr, theirs.stderr)
 
 
 def test_who_is_not_root_may_name_nonsense_as_user(tmp_path):

@@ -223,14 +223,10 @@ impl<V: Fn(&str) -> Option<String>> Sources<'_, V> {
 
 impl Setting {
     fn new(flag: &Arg, kind: Kind, origin: Origin, matches: &ArgMatches) -> Self {
-        let raw = matches.get_raw(flag.get_id().as_str());
-        let values = raw.into_iter().flatten();
         Self {
             name: flag.get_long().unwrap_or_default().to_owned(),
             kind,
-            values: values
-                .map(|value| value.to_string_lossy().into_owned())
-                .collect(),
+            values: kind.values(flag, matches),
             origin,
             is_hidden: flag.is_hide_set(),
             default: said_default(flag),
@@ -321,8 +317,17 @@ mod tests {
             &["-m", "64", "-m", " 128"],
             &["--memory-limit=128"],
             &["--memory-l=128"],
+            &["-m", "128m"],
+            &["-m 128MB"],
         ] {
             assert_eq!(flags(arguments, &[]).memory_limit, 128, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_memory_limit_is_in_megabytes() {
+        for wrong in ["128k", "1g", "m", "", "mb", "128mm", "128b"] {
+            assert!(read(&["-m", wrong], &[]).is_err(), "{wrong}");
         }
     }
 

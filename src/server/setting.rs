@@ -1,7 +1,7 @@
 //! [`Kind`]: what sort of value a flag takes, told from its definition, and how that value is written in TOML and
 //! JSON and given to a command line.
 
-use clap::{Arg, ArgAction};
+use clap::{Arg, ArgAction, ArgMatches};
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -43,17 +43,24 @@ impl Kind {
         }
     }
 
+    /// The value of a flag as it was typed, or several in a list; but a number without what else a command line may
+    /// have around it.
+    pub(crate) fn values(self, flag: &Arg, matches: &ArgMatches) -> Vec<String> {
+        let id = flag.get_id().as_str();
+        if self == Self::Number {
+            let number = NUMBERS.iter().find_map(|(_, find)| find(id, matches));
+            return number.into_iter().collect();
+        }
+        let raw = matches.get_raw(id).into_iter().flatten();
+        raw.map(|value| value.to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// A value, or several in a list, as TOML and JSON both write it; none if there is none.
     pub(crate) fn literal(self, values: &[String]) -> Option<String> {
         let last = values.last()?;
         match self {
-            Self::Switch | Self::Count => Some(last.clone()),
-            // A command line also takes 064 and +64.
-            Self::Number => last
-                .trim()
-                .parse()
-                .ok()
-                .map(|number: i128| number.to_string()),
+            Self::Switch | Self::Count | Self::Number => Some(last.clone()),
             Self::Text => Some(quoted(last)),
             Self::List => {
                 let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
@@ -80,18 +87,29 @@ impl Kind {
     }
 }
 
+/// The types of numbers that flags may have, and how one is found.
+const NUMBERS: [(fn() -> TypeId, Find); 6] = [
+    (TypeId::of::<i32>, number::<i32>),
+    (TypeId::of::<i64>, number::<i64>),
+    (TypeId::of::<u16>, number::<u16>),
+    (TypeId::of::<u32>, number::<u32>),
+    (TypeId::of::<u64>, number::<u64>),
+    (TypeId::of::<usize>, number::<usize>),
+];
+
+type Find = fn(&str, &ArgMatches) -> Option<String>;
+
+fn number<T: Clone + Send + Sync + ToString + 'static>(
+    id: &str,
+    matches: &ArgMatches,
+) -> Option<String> {
+    let number = matches.try_get_one::<T>(id).ok()?;
+    number.map(ToString::to_string)
+}
+
 fn is_number(flag: &Arg) -> bool {
-    let value = flag.get_value_parser().type_id();
-    [
-        TypeId::of::<i32>(),
-        TypeId::of::<i64>(),
-        TypeId::of::<u16>(),
-        TypeId::of::<u32>(),
-        TypeId::of::<u64>(),
-        TypeId::of::<usize>(),
-    ]
-    .iter()
-    .any(|number| value == *number)
+    let found = flag.get_value_parser().type_id();
+    NUMBERS.iter().any(|(number, _)| found == number())
 }
 
 /// What an environment variable says that is on or off.

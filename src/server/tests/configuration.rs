@@ -50,7 +50,7 @@ fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
 
 #[test]
 fn what_show_prints_is_a_configuration_file() {
-    let line = ["-m +0128", "-vv", "-l", "127.0.0.1", "-l", "::1", "-M"];
+    let line = ["-m +0128m", "-vv", "-l", "127.0.0.1", "-l", "::1", "-M"];
     let more = ["-f", "1.5", "-o", "modern,idle_timeout=5", "-u", "root"];
     let flags = [&line[..], &more].concat();
     let show = [&["config", "show"], &flags[..]].concat();
