@@ -57,7 +57,9 @@ impl Failure {
 
 impl From<GivenError> for Failure {
     fn from(error: GivenError) -> Self {
-        let exit_code = match error {
+        let exit_code = match &error {
+            // Help and version.
+            GivenError::Line(error) if !error.use_stderr() => 0,
             GivenError::Line(_) | GivenError::Variable { .. } => EXIT_VALUE,
             GivenError::File(_) => EXIT_CONFIG_FILE,
         };

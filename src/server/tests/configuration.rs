@@ -248,6 +248,8 @@ fn check_ends_as_the_daemon_would() {
         assert_ne!(code, Some(0), "{line:?}");
         assert!(daemon.contains(errors.trim()), "{errors}: {daemon}");
     }
+    let (code, ..) = run(&["config", "check", "-u", "root", "-V"]);
+    assert_eq!(code, Some(0));
     let (code, _, errors) =
         outcome(nuthatch(&["config", "check", "-u", "root"]).env("NUTHATCH_CONN_LIMIT", "few"));
     assert_eq!(code, Some(1));
