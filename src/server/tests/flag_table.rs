@@ -127,6 +127,15 @@ fn completions_know_each_flag_and_no_other() {
     }
 }
 
+#[test]
+fn completions_know_the_flags_of_check_and_show_too() {
+    let text = printed(&["completions", "fish"], []);
+    let lines = text
+        .lines()
+        .filter(|line| line.contains(" -l memory-limit "));
+    assert_eq!(lines.count(), 3);
+}
+
 /// A value that the flag can take, as an environment variable and in a configuration file.
 fn sample(flag: &Arg, kind: Kind) -> (String, String) {
     let default = flag.get_default_values().first();
