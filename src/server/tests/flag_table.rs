@@ -82,12 +82,18 @@ fn the_manual_page_names_each_variable_and_each_verb() {
         .filter_map(variable_of)
         .chain([IGNORE_UNKNOWN.to_owned(), LOG.to_owned()]);
     assert_eq!(found, expected.collect());
-    let verbs = printed(&["help"], []);
-    let verbs = verbs.lines().filter_map(|line| line.strip_prefix("  "));
-    let verbs = verbs.filter_map(|line| line.split_whitespace().next());
-    for verb in verbs.filter(|verb| verb.starts_with(char::is_alphabetic) && *verb != "help") {
+    for verb in verbs(&printed(&["help"], [])) {
         assert!(page.contains(&format!("nuthatch {verb}: ")), "{verb}");
     }
+}
+
+/// The verbs that a help lists, each on a line of its own.
+fn verbs(help: &str) -> impl Iterator<Item = &str> {
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+    lines
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
 }
 
 /// The flags that the help of a verb names, or of all, and of those below it.
@@ -96,12 +102,7 @@ fn flags_of_verbs(verb: &[&str]) -> BTreeSet<String> {
         [] => printed(&["help"], []),
         _ => printed(&[verb, &["--help"]].concat(), []),
     };
-    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
-    let below = lines
-        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|below| *below != "help");
-    below.fold(named(&help), |flags, below| {
+    verbs(&help).fold(named(&help), |flags, below| {
         &flags | &flags_of_verbs(&[verb, &[below]].concat())
     })
 }
