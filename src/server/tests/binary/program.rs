@@ -1,5 +1,6 @@
 //! The program, run to its end, and files for it.
 
+use crate::daemon;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -10,8 +11,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_nuthatch");
 
 /// It with no environment but what the test gives it.
 pub(crate) fn nuthatch(arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.env_clear().args(arguments);
+    let mut command = daemon::nuthatch(arguments);
+    command.env_clear();
     command
 }
 

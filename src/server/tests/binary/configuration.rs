@@ -1,14 +1,7 @@
-//! Where the values of flags come from, and `nuthatch config`, all by the binary itself.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+//! Where the values of flags come from, and `nuthatch config`.
 
-mod program;
-
+use crate::program::{File, PROGRAM, nuthatch, outcome, run, shown, shown_from};
 use nuthatch::config_file::CONFIG_FILE_LEN_MAX;
-use program::{File, PROGRAM, nuthatch, outcome, run, shown, shown_from};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::symlink;

@@ -1,14 +1,7 @@
-//! `nuthatch config convert`: what the configuration files of memcached's packages mean, by the binary itself.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+//! `nuthatch config convert`: what the configuration files of memcached's packages mean.
 
-mod program;
-
+use crate::program::{File, run, shown_from};
 use nuthatch::config_file::CONFIG_FILE_LEN_MAX;
-use program::{File, run, shown_from};
 use serde_json::Value;
 
 /// Converts a file and gives what the daemon would read from the result, after having it checked.

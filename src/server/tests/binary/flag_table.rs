@@ -1,29 +1,24 @@
 //! There is one table of flags, `Flags`: help, manual page, completions, environment, configuration file and README
 //! name each of them, and none besides.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use crate::program::{nuthatch, outcome};
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use nuthatch::flags::Flags;
 use nuthatch::given::{IGNORE_UNKNOWN, variable_of};
 use nuthatch::setting::Kind;
 use nuthatch::telemetry::LOG;
 use std::collections::BTreeSet;
-use std::{env, fs, process};
+use std::fs;
 
 /// `nuthatch` with these arguments and variables must succeed; what it prints.
 fn printed<'a>(
     arguments: &[&str],
     variables: impl IntoIterator<Item = (&'a str, String)>,
 ) -> String {
-    let mut program = process::Command::new(env!("CARGO_BIN_EXE_nuthatch"));
-    let program = program.env_clear().args(arguments);
-    for (name, value) in variables {
-        program.env(name, value);
-    }
-    let output = program.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+    let mut program = nuthatch(arguments);
+    let (code, text, errors) = outcome(program.envs(variables));
+    assert_eq!(code, Some(0), "{arguments:?}: {errors}");
+    text
 }
 
 /// The page as text.
