@@ -177,6 +177,9 @@ impl Given {
     pub fn config(&self) -> Result<Config, Failure> {
         let mut config = Config::from_flags(&self.flags).map_err(|error| self.blame(error))?;
         process::find_user(config.user.as_deref())?;
+        if let Some(file) = &config.snapshot {
+            file.check()?;
+        }
         let ignored = self.ignored.iter();
         let notes = ignored.map(|flag| format!("{flag} is ignored: there is no such flag"));
         config.notes.extend(notes);

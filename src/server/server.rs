@@ -93,10 +93,10 @@ impl Bound {
                 .extend(listener::bind_unix(&config.listen, config.backlog)?);
         }
         let last_cas = match &config.snapshot {
-            Some(file) => file.open().map_err(|source| StartError::Snapshot {
-                path: file.path.display().to_string(),
-                source,
-            })?,
+            Some(file) => {
+                file.check()?;
+                file.open().map_err(|error| file.unusable(error))?
+            }
             None => None,
         };
         let last_cas = last_cas.unwrap_or_default();

@@ -228,6 +228,9 @@ fn check_ends_as_the_daemon_would() {
         &["-o", "nonsense"],
         &["-l", "no.such.host.invalid"],
         &["-u", "no-such-user"],
+        &["-e", "/no/such/folder/snapshot"],
+        &["-e", "/proc/version/snapshot"],
+        &["-e", "/proc"],
     ] {
         let line = [line, &["-p", "-1"]].concat();
         let line = if line[0] == "-u" {
