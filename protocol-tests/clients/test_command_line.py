@@ -52,7 +52,7 @@ LINES = {
     "Mimir": ["-m 100", "--max-item-size=1m", "-o", "modern", "-t", "2"],
     "in one word": ["-vm64", "-c64"],
     "twice": ["-m", "32", "-m", "64"],
-    "abbreviated": ["--memory=64", "--thr=2", "--conn=100"],
+    "abbreviated": ["--memory-l=64", "--thr=2", "--conn=100"],
     "no UDP": ["-U", "0", "-B", "ascii", "-b", "512", "-R", "20", "-f", "1.1", "-n", "64", "-L"],
     "many options": [
         "-o",
