@@ -170,16 +170,13 @@ impl Given {
         })
     }
 
-    /// Checks all that can be checked before anything is done.
+    /// Checks the flags, and whom to become.
     ///
     /// # Errors
     /// The [`Failure`] with which the daemon would end.
     pub fn config(&self) -> Result<Config, Failure> {
         let mut config = Config::from_flags(&self.flags).map_err(|error| self.blame(error))?;
         process::find_user(config.user.as_deref())?;
-        if let Some(file) = &config.snapshot {
-            file.check()?;
-        }
         let ignored = self.ignored.iter();
         let notes = ignored.map(|flag| format!("{flag} is ignored: there is no such flag"));
         config.notes.extend(notes);

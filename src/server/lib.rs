@@ -52,6 +52,6 @@ mod worker;
 
 pub use access::{Access, AccessError};
 pub use listener::ListenError;
-pub use server::{Bound, Server, StartError};
+pub use server::{Bound, Server, StartError, check};
 pub use shared::Shared;
 pub use worker::Worker;

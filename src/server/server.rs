@@ -51,6 +51,18 @@ pub enum StartError {
     },
 }
 
+/// Looks whether a daemon could start, as far as that can be known without listening or writing anything.
+///
+/// # Errors
+/// That with which it would not start.
+pub fn check(config: &Config, clock: &Clock) -> Result<(), StartError> {
+    Access::load(config, clock)?;
+    match &config.snapshot {
+        Some(file) => file.check(),
+        None => Ok(()),
+    }
+}
+
 impl Bound {
     /// Reads logins and certificates, and takes over the sockets that systemd listens on; where there is none, binds
     /// the TCP sockets that the configuration asks for.

@@ -1,6 +1,7 @@
 //! `nuthatch config`: whether the daemon would start, with which values, and what another package's file means.
 
 use super::{convert, print};
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::given::{Given, Origin, Setting, environment};
 use crate::setting::quoted;
@@ -63,7 +64,9 @@ impl DaemonLine {
 }
 
 fn check(given: &Given) -> Result<(), Failure> {
-    for note in given.config()?.notes {
+    let config = given.config()?;
+    crate::check(&config, &Clock::machine())?;
+    for note in config.notes {
         // Nobody is left to tell if the terminal is gone.
         drop(writeln!(io::stderr(), "{note}"));
     }

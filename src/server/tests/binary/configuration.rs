@@ -228,6 +228,12 @@ fn check_ends_as_the_daemon_would() {
         &["-o", "nonsense"],
         &["-l", "no.such.host.invalid"],
         &["-u", "no-such-user"],
+        &["-Y", "/no/such/file"],
+        &[
+            "-Z",
+            "-o",
+            "ssl_chain_cert=/no/such/file,ssl_key=/no/such/file",
+        ],
         &["-e", "/no/such/folder/snapshot"],
         &["-e", "/proc/version/snapshot"],
         &["-e", "/proc"],
