@@ -51,6 +51,18 @@ pub enum StartError {
     },
 }
 
+/// Looks whether a daemon could start, as far as that can be known without listening or writing anything.
+///
+/// # Errors
+/// That with which it would not start.
+pub fn check(config: &Config, clock: &Clock) -> Result<(), StartError> {
+    Access::load(config, clock)?;
+    match &config.snapshot {
+        Some(file) => file.check(),
+        None => Ok(()),
+    }
+}
+
 impl Bound {
     /// Reads logins and certificates, and takes over the sockets that systemd listens on; where there is none, binds
     /// the TCP sockets that the configuration asks for.
@@ -93,10 +105,10 @@ impl Bound {
                 .extend(listener::bind_unix(&config.listen, config.backlog)?);
         }
         let last_cas = match &config.snapshot {
-            Some(file) => file.open().map_err(|source| StartError::Snapshot {
-                path: file.path.display().to_string(),
-                source,
-            })?,
+            Some(file) => {
+                file.check()?;
+                file.open().map_err(|error| file.unusable(error))?
+            }
             None => None,
         };
         let last_cas = last_cas.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The snapshot file: written when the daemon stops, read when it starts.
 
+use crate::StartError;
 use crate::clock::Clock;
 use crate::notify;
 use crate::shared::Shared;
@@ -43,14 +44,34 @@ impl SnapshotFile {
         path.into()
     }
 
+    /// Looks whether there is a folder for it, and changes nothing.
+    ///
+    /// # Errors
+    /// [`StartError`] names the path.
+    pub fn check(&self) -> Result<(), StartError> {
+        let folder = fs::metadata(folder(&self.path)).map_err(|error| self.unusable(error))?;
+        if !folder.is_dir() {
+            return Err(self.unusable(io::ErrorKind::NotADirectory.into()));
+        }
+        if self.path.is_dir() {
+            return Err(self.unusable(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(())
+    }
+
+    /// The error that says that this file cannot be used.
+    pub(crate) fn unusable(&self, source: io::Error) -> StartError {
+        StartError::Snapshot {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
     /// Looks whether it could be written, and returns the highest cas unique of the one that is there.
     ///
     /// # Errors
     /// It could not be written, or what is there not be read.
     pub(crate) fn open(&self) -> io::Result<Option<u64>> {
-        if self.path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
         create(&self.temporary())?;
         fs::remove_file(self.temporary())?;
         let mut blocks = match File::open(&self.path) {

@@ -47,6 +47,7 @@ fn bad_flags_end_with_memcacheds_exit_codes() {
         (&["-c", "-1"], 1, "(-c)"),
         (&["-t", "0"], 1, "(-t)"),
         (&["-R", "0"], 1, "(-R)"),
+        (&["-D", ""], 1, "--stats-prefix"),
         (&["-I", "1000"], 64, "(-I)"),
         (&["-I", "33m"], 64, "half of the memory"),
         (&["-m", "0"], 64, "half of the memory"),

@@ -8,6 +8,10 @@
 )]
 
 mod command_line;
+mod configuration;
+mod conversion;
 mod daemon;
+mod flag_table;
+mod program;
 mod restart;
 mod systemd;
