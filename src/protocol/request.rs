@@ -78,6 +78,8 @@ impl Request<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdminCommand {
+    /// `debugtime`.
+    DebugTime,
     /// `lru`.
     Lru,
     /// `lru_crawler`.
@@ -94,6 +96,7 @@ impl AdminCommand {
     /// The command as it is typed.
     pub const fn word(self) -> &'static [u8] {
         match self {
+            Self::DebugTime => b"debugtime",
             Self::Lru => b"lru",
             Self::LruCrawler => b"lru_crawler",
             Self::RefreshCerts => b"refresh_certs",

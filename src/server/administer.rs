@@ -6,7 +6,8 @@ use crate::output::Output;
 use crate::shared::Shared;
 use crate::stats_text;
 use crate::watch::Streams;
-use nuthatch_protocol::{AdminCommand, ErrorReply, MemoryLimit, Request, Response};
+use nuthatch_protocol::{AdminCommand, ErrorReply, MemoryLimit, Request, Response, parse_u32};
+use std::time::Duration;
 
 /// What `version` answers. Clients look for the release of memcached whose commands they may use; a
 /// suffix, as memcached's own builds between releases have one, says who answers.
@@ -59,6 +60,7 @@ pub(crate) fn answer(
         Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
         Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
         Request::Admin(AdminCommand::RefreshCerts, _) => refresh_certificates(shared),
+        Request::Admin(AdminCommand::DebugTime, arguments) => debug_time(shared, arguments),
         Request::Admin(AdminCommand::Watch, streams) => return watch(shared, streams, out),
         Request::Version => Response::Version(VERSION.as_bytes()),
         Request::Shutdown(mode) => match shared.request_stop(mode) {
@@ -68,6 +70,25 @@ pub(crate) fn answer(
         // Also a request of a later version of the protocol.
         _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
     })
+}
+
+/// `p` lets the clock stand still, `r` lets it go on, a number moves it on by so many seconds.
+fn debug_time(shared: &Shared, arguments: &[u8]) -> Response<'static> {
+    let clock = &shared.clock;
+    let is_done = match arguments {
+        _ if !shared.config.debug_time => false,
+        b"p" => clock.pause(true),
+        b"r" => clock.pause(false),
+        seconds => match parse_u32(seconds) {
+            Some(seconds) => clock.advance(Duration::from_secs(seconds.into())),
+            None => return Response::Error(ErrorReply::BAD_FORMAT),
+        },
+    };
+    if is_done {
+        Response::Ok
+    } else {
+        Response::Error(ErrorReply::UNKNOWN_COMMAND)
+    }
 }
 
 fn watch(shared: &Shared, streams: &[u8], out: &Output) -> Administered {

@@ -95,6 +95,8 @@ pub struct Config {
     pub core_dumps: bool,
     /// Keep memory from being swapped out.
     pub lock_memory: bool,
+    /// Whether clients may move the clock.
+    pub debug_time: bool,
     /// Who may use the daemon, if not everybody.
     pub auth_file: Option<PathBuf>,
     /// How connections are secured, if they are.
@@ -181,6 +183,7 @@ impl Config {
             protocol: flags.protocol.clone(),
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,
+            debug_time: flags.enable_debugtime,
             auth_file: flags.auth_file.as_deref().map(absolute),
             tls,
             snapshot: snapshot(flags)?,

@@ -84,6 +84,10 @@ pub struct Flags {
     #[arg(short = 'A', long = "enable-shutdown")]
     pub enable_shutdown: bool,
 
+    /// Obey debugtime, which moves the clock: for tests
+    #[arg(long = "enable-debugtime", hide = true)]
+    pub enable_debugtime: bool,
+
     /// Compress values from so many bytes up, if that saves an eighth of them; 0 is none
     #[arg(long = "compress-min", value_name = "NUM", default_value = "0", value_parser = number::<u32>)]
     pub compress_min: u32,

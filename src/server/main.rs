@@ -53,7 +53,11 @@ fn run(given: &Given) -> Result<(), Failure> {
         process::allow_core_dumps()?;
     }
     process::raise_descriptor_limit(config.settings.connections_max);
-    let clock = Clock::machine();
+    let clock = if config.debug_time {
+        Clock::adjustable()
+    } else {
+        Clock::machine()
+    };
     // While root: low ports, and keys. As the user: the Unix socket, which is then the user's.
     let bound = Bound::tcp(&config, &clock)?;
     process::become_user(config.user.as_deref())?;
