@@ -277,8 +277,10 @@ where
     ) -> Result<usize, Pause<'a>> {
         trace!(?request);
         let context = turn.context;
-        let line = unread.get(..line_len).unwrap_or_default();
-        context.watch.sent(line, context.now);
+        if context.watch.wants_lines() {
+            let line = unread.get(..line_len).unwrap_or_default();
+            context.watch.sent(line, context.now);
+        }
         let response = match request {
             Request::Retrieve(request) => {
                 let mut keys = request.keys.into_iter();
