@@ -78,6 +78,8 @@ impl Request<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdminCommand {
+    /// `config`, which ElastiCache has and memcached has not.
+    Config,
     /// `debugtime`.
     DebugTime,
     /// `lru`.
@@ -96,6 +98,7 @@ impl AdminCommand {
     /// The command as it is typed.
     pub const fn word(self) -> &'static [u8] {
         match self {
+            Self::Config => b"config",
             Self::DebugTime => b"debugtime",
             Self::Lru => b"lru",
             Self::LruCrawler => b"lru_crawler",

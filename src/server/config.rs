@@ -1,6 +1,7 @@
 //! [`Config`]: the flags as checked. All defaults that a flag's help cannot state are here.
 
 use crate::address::{self, Listen};
+use crate::cluster::ClusterSource;
 use crate::flags::Flags;
 use crate::options::{self, Extended};
 use crate::snapshot::{self, SnapshotFile};
@@ -91,6 +92,8 @@ pub struct Config {
     pub prefix_delimiter: Option<u8>,
     /// What was said of the protocol: `auto` or `ascii`.
     pub protocol: String,
+    /// Where the nodes are known from that clients are told of, if they are.
+    pub cluster: Option<ClusterSource>,
     /// Leave a core when it crashes.
     pub core_dumps: bool,
     /// Keep memory from being swapped out.
@@ -181,6 +184,7 @@ impl Config {
                 .as_ref()
                 .and_then(|text| text.bytes().next()),
             protocol: flags.protocol.clone(),
+            cluster: ClusterSource::from_flags(flags)?,
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,
             debug_time: flags.enable_debugtime,

@@ -31,6 +31,11 @@ impl Failure {
         }
     }
 
+    /// A tool has its own exit codes.
+    pub(crate) const fn of_tool(exit_code: u8, message: String) -> Self {
+        Self { exit_code, message }
+    }
+
     /// Says it where there is no log, and gives the exit code.
     pub fn print(&self) -> ExitCode {
         // Nobody is left to tell if the terminal is gone.

@@ -96,6 +96,14 @@ pub struct Flags {
     #[arg(long = "no-expiry")]
     pub no_expiry: bool,
 
+    /// Nodes that clients are told of when they ask for the cluster, as HOST|IP|PORT by commas
+    #[arg(long = "cluster-nodes", value_name = "LIST", action = ArgAction::Append)]
+    pub cluster_nodes: Vec<String>,
+
+    /// HOST:PORT whose addresses are these nodes, looked up every 10 seconds
+    #[arg(long = "cluster-dns", value_name = "NAME")]
+    pub cluster_dns: Option<String>,
+
     /// Most connections at the same time
     #[arg(short = 'c', long = "conn-limit", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
     pub conn_limit: i32,

@@ -15,6 +15,7 @@ mod auth;
 mod body;
 mod buffer_pool;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod config_file;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! The `nuthatch` binary: flags, then configuration, then the daemon, then the exit code.
+//! The `nuthatch` binary: a tool, or flags, then configuration, then the daemon, then the exit code.
 #![forbid(unsafe_code)]
 
 use nuthatch::clock::Clock;

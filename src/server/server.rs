@@ -3,6 +3,7 @@
 use crate::access::{Access, AccessError};
 use crate::address::Security;
 use crate::clock::Clock;
+use crate::cluster;
 use crate::config::Config;
 use crate::listener::{self, ListenError, Listener};
 use crate::maintenance;
@@ -173,6 +174,9 @@ impl Server {
         let mut addresses = self.tcp_addresses().into_iter();
         if is_open && addresses.any(|address| address.ip().is_unspecified()) {
             tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
+        }
+        if let Some(cluster) = &self.shared.cluster {
+            cluster::keep_up(cluster, self.shared.clock.clone())?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

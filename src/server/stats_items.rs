@@ -7,6 +7,9 @@ use crate::shared::Shared;
 use crate::stats_text::put;
 use nuthatch_store::Snapshot;
 
+/// Shown only while temporary items are set apart, as `lru temp_ttl` asks.
+const NUMBER_TEMP: &str = "number_temp";
+
 /// `stats items`, without the `END`.
 pub(crate) fn write_items(shared: &Shared, now: Now, out: &mut Output) {
     let store = shared.store.snapshot();
@@ -21,6 +24,7 @@ pub(crate) fn write_items(shared: &Shared, now: Now, out: &mut Output) {
         ("number_hot", 0),
         ("number_warm", 0),
         ("number_cold", store.curr_items),
+        (NUMBER_TEMP, 0),
         ("age_hot", 0),
         ("age_warm", 0),
         ("age", age),
@@ -49,6 +53,9 @@ pub(crate) fn write_items(shared: &Shared, now: Now, out: &mut Output) {
         ("hits_to_cold", totals.get(Count::GetHits)),
         ("hits_to_temp", 0),
     ] {
+        if name == NUMBER_TEMP && !shared.tuning().temporary {
+            continue;
+        }
         put(&format!("items:1:{name}"), number, out);
     }
 }

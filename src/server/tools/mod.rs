@@ -2,8 +2,21 @@
 
 mod completions;
 mod config;
+mod connection;
 mod convert;
+mod dump;
+mod dump_file;
+mod error;
+mod item;
+mod listing;
+mod load;
 mod man;
+mod pace;
+mod prime;
+mod progress;
+mod report;
+mod source;
+mod target;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
@@ -26,6 +39,12 @@ enum Tool {
     /// Check, show or convert configuration
     #[command(subcommand)]
     Config(config::Config),
+    /// Write all items of a server to standard output, with their flags and expiry times
+    Dump(dump::Dump),
+    /// Add the items of a dump on standard input to a server; what the server has stays
+    Load(load::Load),
+    /// Add the items of one server to another; what that one has stays
+    Prime(prime::Prime),
     /// Print the manual page of the daemon, for man
     Man,
     /// Print completions of flags and verbs, for a shell
@@ -46,6 +65,9 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
     };
     let done = match line.tool {
         Tool::Config(config) => config.run(),
+        Tool::Dump(dump) => report::say(dump.run()),
+        Tool::Load(load) => report::say(load.run()),
+        Tool::Prime(prime) => report::say(prime.run()),
         Tool::Man => man::run(),
         Tool::Completions(completions) => completions.run(),
     };
