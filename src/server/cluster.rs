@@ -1,4 +1,4 @@
-//! [`Cluster`]: the nodes that a client is told of when it asks one for all, as it asks ElastiCache.
+//! The nodes of a cluster, of which a client is told that asks one for all, as it asks ElastiCache.
 
 use crate::clock::Clock;
 use crate::config::ConfigError;
