@@ -78,18 +78,9 @@ impl Source {
                 break;
             };
             more = true;
-            if self.ask(&listed) {
-                keys.push(listed);
-            } else {
-                let has_meta = self.has_meta;
-                self.miss(
-                    &listed,
-                    if has_meta {
-                        KEY_TOO_LONG
-                    } else {
-                        KEY_NEEDS_META
-                    },
-                );
+            match self.ask(&listed) {
+                Ok(()) => keys.push(listed),
+                Err(why) => self.miss(&listed, why),
             }
         }
         self.connection.send()?;
@@ -111,15 +102,15 @@ impl Source {
         Ok(more)
     }
 
-    /// Asks for the item, or cannot.
-    fn ask(&mut self, listed: &Listed) -> bool {
+    /// Asks for the item, or says why it cannot.
+    fn ask(&mut self, listed: &Listed) -> Result<(), &'static str> {
         let out = &mut self.connection.out;
         if !self.has_meta {
             let keys = Key::new(&listed.key).map(|key| [key]);
             let keys = keys.as_ref().ok().and_then(|keys| Keys::new(keys));
-            let Some(keys) = keys else { return false };
+            let keys = keys.ok_or(KEY_NEEDS_META)?;
             Request::Retrieve(Retrieve::new(keys)).encode(out);
-            return true;
+            return Ok(());
         }
         // `u`: not used, as far as eviction is concerned. `k` tells whether the key came in base64; without `b`, a key
         // that is no text would come back as it is and break the line.
@@ -128,7 +119,11 @@ impl Source {
         } else {
             b"u f c t k v"
         };
-        with_key(listed, flags, |meta| Request::MetaGet(meta).encode(out))
+        if with_key(listed, flags, |meta| Request::MetaGet(meta).encode(out)) {
+            Ok(())
+        } else {
+            Err(KEY_TOO_LONG)
+        }
     }
 
     fn read_meta(
@@ -329,4 +324,24 @@ impl Facts {
 
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_base64_has_a_longest_length() {
+        let is_sent = |len: usize, is_encoded: bool| {
+            let listed = Listed {
+                key: vec![b'k'; len],
+                is_encoded,
+                expiry: None,
+            };
+            with_key(&listed, if is_encoded { b"b v" } else { b"v" }, |_| ())
+        };
+        // Of 250 letters, 248 are whole groups of four.
+        assert!(is_sent(186, true) && !is_sent(187, true));
+        assert!(is_sent(250, false) && !is_sent(251, false));
+    }
 }
