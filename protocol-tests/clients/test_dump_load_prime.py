@@ -384,6 +384,28 @@ def test_a_crawler_that_may_not_list_is_told_how_to(tmp_path):
             assert (result.returncode, "`lru_crawler enable`" in result.said) == (69, True)
 
 
+@pytest.mark.parametrize("name", ["nuthatch", "memcached"])
+def test_a_server_that_wants_a_login_gets_it(name, one, tmp_path):
+    store(one, {b"k%d" % number: Item(b"1" * 100) for number in range(1000)})
+    logins = tmp_path / "logins"
+    logins.write_text("user:password\nother:one\n")
+    (tmp_path / "wrong").write_text("user:wrong\n")
+    with running(name, tmp_path, "-Y", str(logins)) as closed:
+        for arguments, code, said in [
+            ([], 69, "it wants a login: --auth-file names a file that has it"),
+            (["--auth-file", tmp_path / "wrong"], 69, "it refuses the login"),
+            (["--auth-file", tmp_path / "none"], 74, "cannot read the login (--auth-file)"),
+            (["--auth-file", logins], 0, "added 1000 items"),
+            (["--auth-file", logins], 0, "1000 left as they were"),
+        ]:
+            result = prime(one, closed, *arguments)
+            assert (result.returncode, said in result.said) == (code, True), result.said
+        assert "dumped 1000 items" in dump(closed, "--auth-file", logins).said
+        # Who wants no login gets none, nor an item that looks like one.
+        assert "dumped 1000 items" in dump(one, "--auth-file", logins).said
+        assert fetch(one, [b"login"]) == {b"login": None}
+
+
 def test_errors_say_what_to_do(one):
     lone = {key: value for key, value in os.environ.items() if key != "MEMCACHED_SERVERS"}
     several = lone | {"MEMCACHED_SERVERS": "a:1,b:2"}

@@ -2,6 +2,7 @@
 
 use super::error::ToolError;
 use super::item::VALUE_LEN_MAX;
+use super::login::Login;
 use nuthatch_protocol::limits::REPLY_LINE_LEN_MAX;
 use nuthatch_protocol::{DecodedReply, ReplyDecoder, Request, Response};
 use std::fmt;
@@ -24,8 +25,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 const BUFFER_LEN: usize = 64 << 10;
 
 /// What to do about a server that answers `mn` with neither yes nor no.
-const NO_LOGIN: &str =
-    "it wants a login (-Y), which the tools do not give: have it listen without one meanwhile";
+const NO_LOGIN: &str = "it wants a login: --auth-file names a file that has it";
+const WRONG_LOGIN: &str = "it refuses the login in the file of --auth-file";
 const NOT_SERVED: &str = "it does not serve this connection now: try again later";
 
 /// Where a server is.
@@ -104,23 +105,48 @@ impl Connection {
         })
     }
 
-    /// Opens one and asks whether the server knows meta commands.
-    pub(crate) fn open_for_meta(address: &Address) -> Result<(Self, bool), ToolError> {
+    /// Opens one, logs in if the server wants that, and asks whether it knows meta commands.
+    pub(crate) fn open_for_meta(
+        address: &Address,
+        login: Option<&Login>,
+    ) -> Result<(Self, bool), ToolError> {
         let mut connection = Self::open(address)?;
-        Request::MetaNoop.encode(&mut connection.out);
-        match connection.send().and_then(|()| connection.line()) {
-            Ok(b"MN") => Ok((connection, true)),
-            Ok(b"ERROR") => Ok((connection, false)),
-            Ok(line) => {
-                let wants_login = line.ends_with(b"unauthenticated");
-                Err(connection.wrong(if wants_login { NO_LOGIN } else { NOT_SERVED }))
+        let mut asked = connection.has_meta();
+        if asked.is_err()
+            && connection.wants_login()
+            && let Some(login) = login
+        {
+            login.encode(&mut connection.out);
+            connection.send()?;
+            if connection.line()? != b"STORED" {
+                return Err(connection.wrong(WRONG_LOGIN));
             }
+            asked = connection.has_meta();
+        }
+        match asked {
+            Ok(has_meta) => Ok((connection, has_meta)),
             // A proxy closes the connection of who says what it does not know.
             Err(ToolError::Lost { error, .. }) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Self::open(address).map(|connection| (connection, false))
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn has_meta(&mut self) -> Result<bool, ToolError> {
+        Request::MetaNoop.encode(&mut self.out);
+        self.send()?;
+        self.line()?;
+        match self.same_line() {
+            b"MN" => Ok(true),
+            b"ERROR" => Ok(false),
+            _ if self.wants_login() => Err(self.wrong(NO_LOGIN)),
+            _ => Err(self.wrong(NOT_SERVED)),
+        }
+    }
+
+    fn wants_login(&self) -> bool {
+        self.same_line() == b"CLIENT_ERROR unauthenticated"
     }
 
     /// Whether so much waits that it had better be sent.
@@ -346,7 +372,7 @@ mod tests {
             ("CLIENT_ERROR unauthenticated\r\n", None),
         ] {
             let (address, server) = scripted::serve(vec![("mn\r\n", answer.into())]);
-            let opened = Connection::open_for_meta(&address);
+            let opened = Connection::open_for_meta(&address, None);
             assert_eq!(
                 opened.ok().map(|(_, has_meta)| has_meta),
                 has_meta,

@@ -3,6 +3,7 @@
 use super::connection::Address;
 use super::dump_file::DumpWriter;
 use super::error::ToolError;
+use super::login::Login;
 use super::pace::{Pace, Rate};
 use super::progress::Progress;
 use super::report::{Report, size};
@@ -10,6 +11,7 @@ use super::source::Source;
 use crate::clock::Clock;
 use clap::Args;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 
 /// The arguments of `nuthatch dump`.
 #[derive(Debug, Args)]
@@ -26,6 +28,10 @@ pub(crate) struct Dump {
     /// Most bytes of keys and values to read in a second, such as 500k or 50m [default: no limit]
     #[arg(long, value_name = "BYTES")]
     rate: Option<Rate>,
+
+    /// File whose first line is user:password, for servers that want a login
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
 }
 
 impl Dump {
@@ -41,8 +47,9 @@ impl Dump {
             doing: "write the dump",
             error,
         };
+        let login = Login::read(self.auth_file.as_deref())?;
         let clock = Clock::machine();
-        let mut source = Source::open(&self.server)?;
+        let mut source = Source::open(&self.server, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.rate, clock.clone());
         let mut writer = DumpWriter::new(stdout);

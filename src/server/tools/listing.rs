@@ -1,6 +1,6 @@
 //! [`Listing`]: the keys of all items of a server, as it lists them.
 
-use super::connection::{Address, Connection};
+use super::connection::Connection;
 use super::error::ToolError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -56,11 +56,10 @@ pub(crate) struct Listing {
 impl Listing {
     /// Has the server list its items. One without meta commands must tell in the list when they die.
     pub(crate) fn receive(
-        address: &Address,
+        mut connection: Connection,
         has_meta: bool,
         pause: impl Fn(Duration),
     ) -> Result<Self, ToolError> {
-        let mut connection = Connection::open(address)?;
         let mut empty = None;
         for (way, format) in WAYS {
             let is_enough = has_meta || format == Format::Facts;
@@ -285,7 +284,7 @@ mod tests {
         let script = script.iter();
         let script = script.map(|(request, answer)| (*request, (*answer).into()));
         let (address, server) = scripted::serve(script.collect());
-        let mut listing = Listing::receive(&address, has_meta, |_| ())?;
+        let mut listing = Listing::receive(Connection::open(&address)?, has_meta, |_| ())?;
         server.join().unwrap();
         let mut keys = Vec::new();
         while let Some(listed) = listing.next()? {

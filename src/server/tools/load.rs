@@ -3,6 +3,7 @@
 use super::connection::Address;
 use super::dump_file::DumpReader;
 use super::error::ToolError;
+use super::login::Login;
 use super::pace::{Pace, Rate};
 use super::progress::Progress;
 use super::report::Report;
@@ -10,6 +11,7 @@ use super::target::Target;
 use crate::clock::Clock;
 use clap::Args;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 
 /// The arguments of `nuthatch load`.
 #[derive(Debug, Args)]
@@ -26,6 +28,10 @@ pub(crate) struct Load {
     /// Most bytes of keys and values to add in a second, such as 500k or 50m [default: no limit]
     #[arg(long, value_name = "BYTES")]
     rate: Option<Rate>,
+
+    /// File whose first line is user:password, for servers that want a login
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
 }
 
 impl Load {
@@ -37,8 +43,9 @@ impl Load {
                 "a dump is not typed: nuthatch load < file",
             ));
         }
+        let login = Login::read(self.auth_file.as_deref())?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.server)?;
+        let mut target = Target::open(&self.server, login.as_ref())?;
         let progress = Progress::new(None);
         let mut pace = Pace::new(self.rate, clock.clone());
         let mut reader = DumpReader::new(stdin);

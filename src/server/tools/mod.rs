@@ -10,6 +10,7 @@ mod error;
 mod item;
 mod listing;
 mod load;
+mod login;
 mod man;
 mod pace;
 mod prime;

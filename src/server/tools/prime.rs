@@ -2,6 +2,7 @@
 
 use super::connection::Address;
 use super::error::ToolError;
+use super::login::Login;
 use super::pace::{Pace, Rate};
 use super::progress::Progress;
 use super::report::{Report, size};
@@ -9,6 +10,7 @@ use super::source::Source;
 use super::target::Target;
 use crate::clock::Clock;
 use clap::Args;
+use std::path::PathBuf;
 
 /// The arguments of `nuthatch prime`.
 #[derive(Debug, Args)]
@@ -29,6 +31,10 @@ pub(crate) struct Prime {
     /// Most bytes of keys and values to copy in a second, such as 500k or 50m [default: no limit]
     #[arg(long, value_name = "BYTES")]
     rate: Option<Rate>,
+
+    /// File whose first line is user:password, for servers that want a login
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
 }
 
 impl Prime {
@@ -39,9 +45,10 @@ impl Prime {
                 "--from and --server name the same server: there is nothing to copy",
             ));
         }
+        let login = Login::read(self.auth_file.as_deref())?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.server)?;
-        let mut source = Source::open(&self.from)?;
+        let mut target = Target::open(&self.server, login.as_ref())?;
+        let mut source = Source::open(&self.from, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.rate, clock.clone());
         let mut len = 0u64;

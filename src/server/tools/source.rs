@@ -4,6 +4,7 @@ use super::connection::{Address, Connection};
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
 use super::listing::{Listed, Listing};
+use super::login::Login;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::{
@@ -41,10 +42,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn open(address: &Address) -> Result<Self, ToolError> {
-        let (connection, has_meta) = Connection::open_for_meta(address)?;
+    pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
+        let (lister, has_meta) = Connection::open_for_meta(address, login)?;
+        let listing = Listing::receive(lister, has_meta, thread::sleep)?;
+        let (connection, has_meta) = Connection::open_for_meta(address, login)?;
         Ok(Self {
-            listing: Listing::receive(address, has_meta, thread::sleep)?,
+            listing,
             connection,
             has_meta,
             item_len_mean: BATCH_LEN / BATCH_ITEMS_MAX,

@@ -3,6 +3,7 @@
 use super::connection::{Address, Connection};
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
+use super::login::Login;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::limits::EXPTIME_RELATIVE_MAX;
@@ -39,8 +40,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn open(address: &Address) -> Result<Self, ToolError> {
-        let (connection, has_meta) = Connection::open_for_meta(address)?;
+    pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
+        let (connection, has_meta) = Connection::open_for_meta(address, login)?;
         Ok(Self {
             connection,
             has_meta,
