@@ -80,6 +80,10 @@ impl NodeAddress {
         self.name.as_deref()
     }
 
+    pub(crate) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// What libmemcached hashes: the default port is left out, a unix socket has port 0.
     pub(crate) fn libmemcached_identity(&self) -> String {
         match (&self.name, &self.endpoint) {

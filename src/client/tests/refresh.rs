@@ -1,0 +1,480 @@
+//! `get_or_refresh`: one load for all who want it, and no invalidation is ever undone.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "shared with other tests")]
+mod support;
+
+use nuthatch_client::{
+    Client, Error, Fetched, Invalidate, Invalidated, OnContention, Policy, Source, Ttl,
+};
+use protocol_tests::memcached::Memcached;
+use protocol_tests::nuthatch::Nuthatch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use support::{builder, client};
+use tokio::sync::Semaphore;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Fresh for ten seconds, and served for a hundred more.
+fn policy() -> Policy {
+    Policy::fresh_for(10 * SECOND)
+        .grace(100 * SECOND)
+        .wait(20 * SECOND)
+}
+
+/// A database that counts how often it is asked, and answers when it is let.
+#[derive(Clone)]
+struct Database {
+    value: &'static str,
+    loads: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
+}
+
+impl Database {
+    fn new(value: &'static str) -> Self {
+        Self {
+            value,
+            loads: Arc::default(),
+            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// One that answers only after [`open`](Self::open).
+    fn closed(value: &'static str) -> Self {
+        Self {
+            gate: Arc::new(Semaphore::new(0)),
+            ..Self::new(value)
+        }
+    }
+
+    fn open(&self) {
+        self.gate.add_permits(1_000_000);
+    }
+
+    async fn load(self) -> Result<Option<String>, Error> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        Ok(Some(self.value.to_owned()))
+    }
+
+    fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    async fn wait_for_loads(&self, count: usize) {
+        while self.loads() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+async fn fetch_by(
+    client: &Client,
+    policy: &Policy,
+    database: &Database,
+) -> Result<Fetched<String>, Error> {
+    let database = database.clone();
+    client
+        .get_or_refresh("k", policy, |_| database.load())
+        .await
+}
+
+async fn fetch(client: &Client, database: &Database) -> (Option<String>, Source) {
+    let fetched = fetch_by(client, &policy(), database).await.unwrap();
+    (fetched.value, fetched.source)
+}
+
+/// As `get` and loaders give it.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "compared with what may be nothing"
+)]
+fn value(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// Waits until the value has been replaced, which nobody does who is waited for.
+async fn wait_for(client: &Client, text: &str) {
+    while client.get::<String>("k").await.unwrap().as_deref() != Some(text) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_loaded_then_fresh_then_stale_while_it_is_loaded_anew() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let old = Database::new("old");
+    assert_eq!(fetch(&client, &old).await, (value("old"), Source::Loaded));
+    nuthatch.clock().advance(9 * SECOND);
+    assert_eq!(fetch(&client, &old).await, (value("old"), Source::Fresh));
+    nuthatch.clock().advance(SECOND);
+
+    let new = Database::closed("new");
+    for _ in 0..50 {
+        assert_eq!(fetch(&client, &new).await, (value("old"), Source::Stale));
+    }
+    new.wait_for_loads(1).await;
+    assert_eq!((old.loads(), new.loads()), (1, 1));
+    new.open();
+    wait_for(&client, "new").await;
+    assert_eq!(fetch(&client, &old).await, (value("new"), Source::Fresh));
+    // The lock has been released.
+    while client.get::<String>("k|#|nhl").await.unwrap().is_some() {}
+}
+
+#[tokio::test]
+async fn fifty_callers_of_each_of_four_processes_cause_one_load() {
+    for process_count in [1, 4, 16] {
+        let nuthatch = Nuthatch::start(&[]).unwrap();
+        let database = Database::closed("v");
+        let mut calls = Vec::new();
+        for _ in 0..process_count {
+            let client = client(nuthatch.address()).await;
+            for _ in 0..50 {
+                let (client, database) = (client.clone(), database.clone());
+                calls.push(tokio::spawn(async move { fetch(&client, &database).await }));
+            }
+        }
+        database.wait_for_loads(1).await;
+        database.open();
+        let mut loaded = 0;
+        for call in calls {
+            let (found, source) = call.await.unwrap();
+            assert_eq!(found, value("v"));
+            loaded += usize::from(source == Source::Loaded);
+        }
+        assert_eq!((database.loads(), loaded), (1, 1), "{process_count}");
+    }
+}
+
+#[tokio::test]
+async fn one_process_refreshes_what_others_are_served_stale() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let clients = [
+        client(nuthatch.address()).await,
+        client(nuthatch.address()).await,
+    ];
+    let old = Database::new("old");
+    fetch(&clients[0], &old).await;
+    nuthatch.clock().advance(10 * SECOND);
+    let new = Database::closed("new");
+    for client in clients.iter().cycle().take(20) {
+        assert_eq!(fetch(client, &new).await, (value("old"), Source::Stale));
+    }
+    new.wait_for_loads(1).await;
+    new.open();
+    wait_for(&clients[1], "new").await;
+    assert_eq!(new.loads(), 1);
+}
+
+#[tokio::test]
+async fn against_servers_of_the_classic_protocol_there_is_one_load_too() {
+    let memcached = Memcached::start().unwrap();
+    let proxy = support::without_meta(memcached.address()).await;
+    let database = Database::closed("v");
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        let client = client(proxy).await;
+        for _ in 0..10 {
+            let (client, database) = (client.clone(), database.clone());
+            calls.push(tokio::spawn(async move { fetch(&client, &database).await }));
+        }
+    }
+    database.wait_for_loads(1).await;
+    database.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap().0, value("v"));
+    }
+    assert_eq!(database.loads(), 1);
+    let client = client(proxy).await;
+    while client.get::<String>("k|#|nhl").await.unwrap().is_some() {}
+    client.delete("k").await.unwrap();
+    let _ = client.invalidate("k").await.unwrap();
+    // Nobody can tell how long the tombstone has left, so that it is not replaced by what ends before it may.
+    let long = Policy::fresh_for(12 * SECOND);
+    for (policy, cached) in [(policy(), None), (long, value("v"))] {
+        let fetched = fetch_by(&client, &policy, &database).await.unwrap();
+        assert_eq!(
+            (fetched.value, fetched.source),
+            (value("v"), Source::Loaded)
+        );
+        assert_eq!(client.get::<String>("k").await.unwrap(), cached);
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_loader_is_everybodys_and_the_loader_is_left_alone_for_a_while() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let clients = [
+        client(nuthatch.address()).await,
+        client(nuthatch.address()).await,
+    ];
+    let fail = |_| async { Err::<Option<String>, _>("no database") };
+    let failed = clients[0].get_or_refresh("k", &policy(), fail).await;
+    assert!(
+        matches!(&failed, Err(Error::Load(why)) if why.to_string() == "no database"),
+        "{failed:?}"
+    );
+    let impatient = policy()
+        .wait(Duration::from_millis(30))
+        .on_contention(OnContention::Error);
+    let database = Database::new("v");
+    let refused = fetch_by(&clients[1], &impatient, &database).await;
+    assert!(matches!(refused, Err(Error::Contended)), "{refused:?}");
+    assert_eq!(database.loads(), 0);
+    nuthatch.clock().advance(3 * SECOND);
+    assert_eq!(
+        fetch(&clients[1], &database).await,
+        (value("v"), Source::Loaded)
+    );
+}
+
+#[tokio::test]
+async fn a_stale_value_is_better_than_an_error() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    fetch(&client, &Database::new("old")).await;
+    nuthatch.clock().advance(10 * SECOND);
+    let fail = |_| async { Err::<Option<String>, _>("no database") };
+    for _ in 0..5 {
+        let fetched = client.get_or_refresh("k", &policy(), fail).await.unwrap();
+        assert_eq!(
+            (fetched.value, fetched.source),
+            (value("old"), Source::Stale)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_loader_is_an_error_and_the_lock_is_released() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let panic = async |_| -> Result<Option<String>, Error> { panic!("a bug in a loader") };
+    let failed = client.get_or_refresh("k", &policy(), panic).await;
+    assert!(matches!(failed, Err(Error::Load(_))), "{failed:?}");
+    let database = Database::new("v");
+    assert_eq!(
+        fetch(&client, &database).await,
+        (value("v"), Source::Loaded)
+    );
+}
+
+#[tokio::test]
+async fn a_load_goes_on_when_its_caller_has_gone() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let database = Database::closed("v");
+    let call = tokio::spawn({
+        let (client, database) = (client.clone(), database.clone());
+        async move { fetch(&client, &database).await }
+    });
+    database.wait_for_loads(1).await;
+    call.abort();
+    database.open();
+    wait_for(&client, "v").await;
+    assert_eq!(database.loads(), 1);
+}
+
+#[tokio::test]
+async fn that_there_is_nothing_is_remembered_if_the_policy_says_so() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let loads = Arc::new(AtomicUsize::new(0));
+    let nothing = async |policy: Policy| {
+        let loads = Arc::clone(&loads);
+        let load = |_| async move {
+            loads.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Error>(None::<String>)
+        };
+        let fetched = client.get_or_refresh("k", &policy, load).await.unwrap();
+        assert_eq!(fetched.value, None);
+        fetched.source
+    };
+    assert_eq!(nothing(policy()).await, Source::Loaded);
+    assert_eq!(nothing(policy()).await, Source::Loaded);
+    let negative = policy().negative_ttl(5 * SECOND);
+    assert_eq!(nothing(negative.clone()).await, Source::Loaded);
+    assert_eq!(nothing(negative.clone()).await, Source::Fresh);
+    assert_eq!(client.get::<String>("k").await.unwrap(), None);
+    nuthatch.clock().advance(6 * SECOND);
+    assert_eq!(nothing(negative).await, Source::Loaded);
+    assert_eq!(loads.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_lock_is_renewed_while_the_load_goes_on_and_its_loss_is_told() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let (renewed, mut renewals) = tokio::sync::mpsc::channel(1);
+    let policy = policy().lock_ttl(2 * SECOND);
+    let probe = client.clone();
+    let call = client.get_or_refresh("k", &policy, move |context| async move {
+        let cas = async || {
+            probe
+                .get_item("k|#|nhl")
+                .await
+                .unwrap()
+                .and_then(|item| item.cas)
+        };
+        let first = cas().await;
+        while cas().await == first {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!context.lock_lost());
+        // Somebody else takes it.
+        probe
+            .set("k|#|nhl", "another's", Ttl::secs(100))
+            .await
+            .unwrap();
+        while !context.lock_lost() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        renewed.send(()).await.unwrap();
+        Ok::<_, Error>(value("v"))
+    });
+    assert_eq!(call.await.unwrap().source, Source::Loaded);
+    renewals.recv().await.unwrap();
+    let lock = client.get::<String>("k|#|nhl").await.unwrap();
+    assert_eq!(lock, value("another's"), "another's lock was released");
+    assert_eq!(client.get::<String>("k").await.unwrap(), value("v"));
+}
+
+#[tokio::test]
+async fn a_load_that_takes_too_long_is_given_up() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let policy = policy().load_deadline(Duration::from_millis(30));
+    let failed = fetch_by(&client, &policy, &Database::closed("v")).await;
+    assert!(matches!(&failed, Err(Error::Load(why)) if why.to_string().contains("longer")));
+}
+
+#[tokio::test]
+async fn without_a_node_values_are_loaded_by_a_bounded_number_of_callers_at_once() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = builder(nobody).local_loads_max(3).build().await.unwrap();
+    let database = Database::closed("v");
+    let calls: Vec<_> = (0..20)
+        .map(|number| {
+            let (client, database) = (client.clone(), database.clone());
+            tokio::spawn(async move {
+                let key = format!("k:{}", number % 10);
+                let load = |_| database.load();
+                client
+                    .get_or_refresh::<String, _, _, _>(key, &policy(), load)
+                    .await
+                    .unwrap()
+            })
+        })
+        .collect();
+    database.wait_for_loads(3).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(database.loads(), 3);
+    database.open();
+    for call in calls {
+        let fetched = call.await.unwrap();
+        assert_eq!(fetched.value, value("v"));
+        assert!(matches!(fetched.source, Source::Local | Source::Shared));
+    }
+    assert_eq!(database.loads(), 10);
+}
+
+#[tokio::test]
+async fn what_is_about_to_end_is_refreshed_early_if_the_policy_says_so() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    fetch(&client, &Database::new("old")).await;
+    let new = Database::new("new");
+    let eager = policy().xfetch(1e12);
+    // Nothing is known of how long loads take.
+    assert_eq!(
+        fetch_by(&client, &eager, &new).await.unwrap().source,
+        Source::Fresh
+    );
+    let other = eager.clone();
+    let load = |_| async { Ok::<_, Error>(Some(1u8)) };
+    client.get_or_refresh("other", &other, load).await.unwrap();
+    assert_eq!(new.loads(), 0);
+    assert_eq!(
+        fetch_by(&client, &eager, &new).await.unwrap().source,
+        Source::Fresh
+    );
+    wait_for(&client, "new").await;
+}
+
+#[tokio::test]
+async fn an_invalidated_value_is_gone_for_readers_and_loaded_anew() {
+    for mode in [Invalidate::Tombstone, Invalidate::Side, Invalidate::Stale] {
+        let nuthatch = Nuthatch::start(&[]).unwrap();
+        let client = builder(nuthatch.address())
+            .invalidate(mode)
+            .build()
+            .await
+            .unwrap();
+        fetch(&client, &Database::new("old")).await;
+        assert_eq!(client.invalidate("k").await.unwrap(), Invalidated::Now);
+        let new = Database::new("new");
+        if mode == Invalidate::Stale {
+            assert_eq!(fetch(&client, &new).await, (value("old"), Source::Stale));
+            wait_for(&client, "new").await;
+        } else {
+            assert_eq!(client.get::<String>("k").await.unwrap(), None);
+            assert_eq!(fetch(&client, &new).await, (value("new"), Source::Loaded));
+        }
+        // It can be cached again at once: the load began after the invalidation.
+        assert_eq!(
+            fetch(&client, &new).await,
+            (value("new"), Source::Fresh),
+            "{mode:?}"
+        );
+        let keys: Vec<String> = (0..1200).map(|number| format!("k:{number}")).collect();
+        assert_eq!(
+            client.invalidate_many(&keys).await.unwrap(),
+            Invalidated::Now
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_ends_early_does_not_let_an_older_load_through() {
+    for mode in [Invalidate::Tombstone, Invalidate::Stale, Invalidate::Side] {
+        let nuthatch = Nuthatch::start(&[]).unwrap();
+        let new_client = async || {
+            builder(nuthatch.address())
+                .invalidate(mode)
+                .build()
+                .await
+                .unwrap()
+        };
+        let (slow, quick) = (new_client().await, new_client().await);
+        // Begins before the change, while nothing is there.
+        let old = Database::closed("old");
+        let loading = tokio::spawn({
+            let (client, database) = (slow.clone(), old.clone());
+            async move { fetch(&client, &database).await }
+        });
+        old.wait_for_loads(1).await;
+        if mode == Invalidate::Stale {
+            quick.set("k", "older", Ttl::secs(100)).await.unwrap();
+        }
+        let _ = quick.invalidate("k").await.unwrap();
+        // Somebody else loads what is right, for a second; its lock was lost.
+        quick.delete("k|#|nhl").await.unwrap();
+        let brief = Policy::fresh_for(SECOND);
+        let new = Database::new("new");
+        fetch_by(&quick, &brief, &new).await.unwrap();
+        new.wait_for_loads(1).await;
+        nuthatch.clock().advance(3 * SECOND);
+        old.open();
+        assert_eq!(loading.await.unwrap(), (value("old"), Source::Loaded));
+        let found = quick.get::<String>("k").await.unwrap();
+        assert_ne!(found, value("old"), "{mode:?}");
+    }
+}
