@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use nuthatch_client::{Client, Error, OnDown, Phase, Ttl};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use support::{Peer, builder, client, key, opaque, patient, serve};
+use tokio::sync::Semaphore;
 
 /// Answers a lookup with the key itself as the value.
 async fn echo(peer: &mut Peer, line: &str) {
@@ -300,6 +302,30 @@ async fn a_full_queue_makes_callers_wait_and_then_fail() {
 }
 
 #[tokio::test]
+async fn what_was_dropped_before_it_was_written_is_never_sent() {
+    let gate = Arc::new(Semaphore::new(0));
+    let server_gate = Arc::clone(&gate);
+    let (address, _) = serve(move |_, mut peer| {
+        let gate = Arc::clone(&server_gate);
+        async move {
+            let _permit = gate.acquire().await;
+            peer.greet().await;
+            let line = peer.line().await.unwrap();
+            assert!(line.starts_with("mg kept"), "{line}");
+            echo(&mut peer, &line).await;
+        }
+    })
+    .await;
+    let client = client(address).await;
+    for _ in 0..10 {
+        let dropped = client.set("dropped", "v", Ttl::NEVER);
+        assert!(drop_after(3, dropped).await.is_none());
+    }
+    gate.add_permits(1);
+    assert_eq!(client.get::<String>("kept").await.unwrap().unwrap(), "kept");
+}
+
+#[tokio::test]
 async fn old_servers_and_proxies_are_spoken_to_in_classic_words() {
     async fn classic(mut peer: Peer) {
         while let Some(line) = peer.line().await {
@@ -416,7 +442,11 @@ async fn storm(client: Client, calls: usize) {
                 let mut finished = 0;
                 for _ in 0..calls / TASKS {
                     let key = format!("key:{}", random.u8(..100));
-                    let polls = random.usize(..12);
+                    // One in eight is waited for.
+                    let polls = match random.u8(..8) {
+                        0 => usize::MAX,
+                        size => random.usize(..1 << size),
+                    };
                     let call = client.get::<String>(&key);
                     if let Some(value) = drop_after(polls, call).await {
                         assert_eq!(value.unwrap().unwrap(), key);
