@@ -1,9 +1,63 @@
-//! A client for memcached and nuthatch.
+//! A client for memcached and nuthatch, for a fleet of app servers that share a fleet of cache nodes.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let daemon = protocol_tests::nuthatch::Nuthatch::start(&[])?;
+//! # let address = daemon.address().to_string();
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use nuthatch_client::{Client, Error, Policy, Ttl};
+//! use std::time::Duration;
+//!
+//! let client = Client::builder().node(address).build().await?;
+//! client.set("greeting", "hello", Ttl::secs(60)).await?;
+//! assert_eq!(client.get::<String>("greeting").await?.as_deref(), Some("hello"));
+//!
+//! // From the cache, or from the database: one process loads, the others wait, or are served what was there.
+//! let policy = Policy::fresh_for(Duration::from_secs(60)).grace(Duration::from_secs(600));
+//! let user = client
+//!     .get_or_refresh("user:1", &policy, |_| async { Ok::<_, Error>(Some("Ada".to_owned())) })
+//!     .await?;
+//! assert_eq!(user.value.as_deref(), Some("Ada"));
+//!
+//! // After the database has changed.
+//! let _ = client.invalidate("user:1").await?;
+//! # Ok::<(), nuthatch_client::Error>(())
+//! # })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//! * **Keys lie where other clients look for them**: [`Distribution`].
+//! * **One connection for each node**, shared by all tasks: requests are pipelined, and each reply must carry the number
+//!   of its request. A call may be dropped at any time, and no other call ever receives its reply.
+//! * **No stampedes**: [`Client::get_or_refresh`] has one process load a value; [`Client::invalidate`] is never undone by
+//!   who loaded before it.
+//! * **Failure, not failover**: a node that is down is a miss to readers and an error to writers, at once, until it is
+//!   back; it hears the invalidations that it missed before it is read. Keys never move because a node failed.
+//! * **Values of others**: [`Codec`] reads what Python, PHP and Ruby stored, and never unpickles.
+//!
+//! A server that knows no meta commands (memcached before 1.6.10, twemproxy) is spoken to in classic words. These carry no
+//! numbers; there the order of replies and the keys of values are what is checked.
+//!
+//! # Copies
+//! | value | copies on its way |
+//! |---|---|
+//! | stored, as [`bytes::Bytes`], below 16 KiB | one, into the buffer that is written |
+//! | stored, as [`bytes::Bytes`], from 16 KiB up | none |
+//! | read, up to 8 KiB | one, so that a small value keeps no large buffer alive |
+//! | read, above 8 KiB | none |
+//!
+//! # Features
+//! All are off at first: `blocking` ([`blocking`](crate#modules) calls for programs without a runtime), `json`
+//! (values of any shape, by serde), `zlib` (reads what other languages' clients compressed).
 #![forbid(unsafe_code)]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod address;
 mod backoff;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod builder;
 mod client;
 mod clock;
@@ -20,10 +74,12 @@ mod key;
 mod link;
 mod lock;
 mod many;
+mod namespace;
 mod node;
 mod op;
 mod policy;
 mod refresh;
+mod refresh_many;
 mod reply;
 mod ring;
 mod stream;
@@ -42,8 +98,10 @@ pub use fleet::PerNode;
 pub use invalidate::{Invalidate, Invalidated};
 pub use key::KeyPolicy;
 pub use many::Many;
+pub use namespace::{Scoped, Version};
 pub use policy::{OnContention, Policy};
 pub use refresh::{Fetched, LoadContext, Source};
+pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
 pub use reply::TimeLeft;
 pub use ring::{Distribution, NODES_MAX, Ring, WEIGHT_MAX};
 pub use timeouts::Timeouts;
