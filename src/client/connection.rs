@@ -79,6 +79,10 @@ pub(crate) struct Connection<S> {
     next_opaque: u64,
     ticks: Interval,
     silent_ticks: u32,
+    /// Requests wait to be written until this task has its next turn.
+    has_yielded: bool,
+    /// Replies that the last read brought.
+    answered: usize,
     /// Whether any request has been answered.
     pub(crate) has_served: bool,
 }
@@ -109,6 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             next_opaque: fastrand::u32(..).into(),
             ticks,
             silent_ticks: 0,
+            has_yielded: false,
+            answered: 0,
             has_served: false,
         }
     }
@@ -155,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Poll<Result<End, String>> {
         loop {
             let mut unused = false;
+            let taken_before = self.next_opaque;
             while self.output.len < OUTPUT_LEN_MAX && self.in_flight.len() < IN_FLIGHT_MAX {
                 match queue.poll_recv(cx) {
                     Poll::Ready(Some(submission)) => self.take(submission)?,
@@ -168,6 +175,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if unused && self.in_flight.is_empty() {
                 return Poll::Ready(Ok(End::Unused));
             }
+            // Of several who were waiting for replies, the first wakes this task. After the others have had their turn,
+            // one write does for all of them.
+            let is_busy = self.answered > 1 || self.in_flight.len() > 1;
+            if is_busy && self.next_opaque != taken_before && !self.has_yielded {
+                self.has_yielded = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.has_yielded = false;
             let written = self.poll_write(cx)?;
             match self.poll_read(cx)? {
                 Poll::Ready(Some(end)) => return Poll::Ready(Ok(end)),
@@ -248,6 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Hands out all replies that have arrived.
     fn answer(&mut self) -> Result<(), OutOfStep> {
+        self.answered = 0;
         while let Some(front) = self.in_flight.front_mut() {
             let Some(op) = front.submission.ops().get(front.replies.len()) else {
                 return Err(OutOfStep("a reply too many"));
@@ -257,6 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 .read(op, self.dialect, front.opaque, &mut self.input)?;
             let Some(reply) = read else { return Ok(()) };
             self.has_served = true;
+            self.answered = self.answered.saturating_add(1);
             front.opaque = front.opaque.wrapping_add(1);
             let count = front.submission.ops().len();
             if count > 1 {

@@ -6,7 +6,6 @@ use crate::op::{Op, Verb, WireKey};
 use crate::reply::Reply;
 use crate::topology::Topology;
 use crate::{Error, NodeAddress, Ttl};
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,7 +87,7 @@ impl Client {
         let asked = topology.nodes().iter().map(|node| async {
             let op = Op {
                 key: WireKey {
-                    text: Bytes::new(),
+                    text: Arc::default(),
                     base64: false,
                 },
                 verb: verb.clone(),

@@ -169,7 +169,7 @@ impl Flight {
     fn note_busy(&self) {
         let until = clock::now() + (self.policy.lock_ttl / 4).min(BUSY_MAX);
         let flights = &self.client.inner().flights;
-        flights.note_busy(&self.place.key.text, until);
+        flights.note_busy(&self.place.key, until);
     }
 
     /// Looks now and then whether somebody else has finished, or given up.

@@ -2,7 +2,6 @@
 
 use crate::Error;
 use crate::op::WireKey;
-use bytes::{Bytes, BytesMut};
 use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{Key, put_base64};
 
@@ -31,7 +30,7 @@ impl KeyPolicy {
         let refused = match Key::new(key) {
             Ok(key) => {
                 return Ok(WireKey {
-                    text: Bytes::copy_from_slice(key.as_bytes()),
+                    text: key.as_bytes().into(),
                     base64: false,
                 });
             }
@@ -39,17 +38,17 @@ impl KeyPolicy {
         };
         match self {
             Self::Base64 if !key.is_empty() && key.len() <= BASE64_KEY_LEN_MAX => {
-                let mut text = BytesMut::new();
+                let mut text = Vec::with_capacity(KEY_LEN_MAX);
                 put_base64(key, &mut text);
                 Ok(WireKey {
-                    text: text.freeze(),
+                    text: text.as_slice().into(),
                     base64: true,
                 })
             }
             Self::Hash if !key.is_empty() => {
                 let sum = twox_hash::XxHash3_128::oneshot(key);
                 Ok(WireKey {
-                    text: Bytes::from(format!("nhk:{sum:032x}")),
+                    text: format!("nhk:{sum:032x}").as_bytes().into(),
                     base64: false,
                 })
             }
@@ -63,10 +62,10 @@ impl KeyPolicy {
 pub(crate) fn beside(entry: &WireKey, suffix: &str) -> WireKey {
     let whole = [&entry.text[..], b"|#|", suffix.as_bytes()].concat();
     let text = if whole.len() <= KEY_LEN_MAX {
-        Bytes::from(whole)
+        whole.into()
     } else {
         let sum = twox_hash::XxHash3_128::oneshot(&entry.text);
-        Bytes::from(format!("{suffix}:{sum:032x}"))
+        format!("{suffix}:{sum:032x}").as_bytes().into()
     };
     WireKey {
         text,

@@ -7,9 +7,9 @@ use crate::node::NodeShared;
 use crate::op::{Dialect, Op, Verb, WireKey};
 use crate::reply::Reply;
 use crate::stream::{self, Stream};
-use bytes::Bytes;
 use nuthatch_protocol::Exptime;
 use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -22,18 +22,21 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// The wait before a connection that broke is opened again. It need not have been the node's fault.
 const REOPEN_FIRST: Duration = Duration::from_millis(5);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum LinkState {
     /// Not connected, and nothing is known against it; submissions wait.
     Waiting,
     Up,
     /// Submissions fail at once.
-    Down(String),
+    Down,
 }
 
 #[derive(Debug)]
 struct LinkShared {
-    state: Mutex<LinkState>,
+    state: AtomicU8,
+    /// Why it is down.
+    why: Mutex<String>,
     dialect: Mutex<Option<Dialect>>,
     trip: Notify,
 }
@@ -49,7 +52,8 @@ impl Link {
     pub(crate) fn new(node: &Arc<NodeShared>) -> Self {
         let (sender, queue) = mpsc::channel(node.settings.queue_len.max(1));
         let shared = Arc::new(LinkShared {
-            state: Mutex::new(LinkState::Waiting),
+            state: AtomicU8::new(LinkState::Waiting as u8),
+            why: Mutex::default(),
             dialect: Mutex::new(None),
             trip: Notify::new(),
         });
@@ -71,8 +75,14 @@ impl Link {
         self.shared.state()
     }
 
+    /// Why it is down, or was.
+    pub(crate) fn why(&self) -> String {
+        let why = self.shared.why.lock();
+        why.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.state(), LinkState::Down(_))
+        self.state() == LinkState::Down
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -89,12 +99,17 @@ impl Link {
 
 impl LinkShared {
     fn state(&self) -> LinkState {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.clone()
+        const UP: u8 = LinkState::Up as u8;
+        const DOWN: u8 = LinkState::Down as u8;
+        match self.state.load(Ordering::Acquire) {
+            UP => LinkState::Up,
+            DOWN => LinkState::Down,
+            _ => LinkState::Waiting,
+        }
     }
 
     fn set_state(&self, state: LinkState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.state.store(state as u8, Ordering::Release);
     }
 
     fn dialect(&self) -> Option<Dialect> {
@@ -167,7 +182,7 @@ impl Keeper {
     }
 
     fn is_down(&self) -> bool {
-        matches!(self.link.state(), LinkState::Down(_))
+        self.link.state() == LinkState::Down
     }
 
     /// Opens a connection, and meanwhile answers those who ask a node that is down. Where nothing is known against the
@@ -201,7 +216,8 @@ impl Keeper {
         if !self.is_down() {
             tracing::warn!(node = %self.node.label, why, "node is down");
         }
-        self.link.set_state(LinkState::Down(why.to_owned()));
+        why.clone_into(&mut self.link.why.lock().unwrap_or_else(PoisonError::into_inner));
+        self.link.set_state(LinkState::Down);
         if let Some(first) = first {
             first.fail(why, false);
         }
@@ -276,7 +292,7 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
     if missed.overflowed && node.settings.flush_after_overflow {
         ops = vec![Op {
             key: WireKey {
-                text: Bytes::new(),
+                text: Arc::default(),
                 base64: false,
             },
             verb: Verb::FlushAll(Exptime::NEVER),

@@ -2,7 +2,8 @@
 
 use crate::client::{Client, OnDown, Place, hit};
 use crate::join::join_all;
-use crate::op::{Op, Verb};
+use crate::node::Node;
+use crate::op::{Op, Verb, WireKey};
 use crate::reply::Reply;
 use crate::{Decode, Encode, Error, Ttl};
 use nuthatch_protocol::StorageMode;
@@ -28,7 +29,7 @@ pub struct Many<K, T> {
 
 /// The positions of keys that one node is asked for, and the ops about them.
 struct Chunk {
-    place: Place,
+    node: Arc<Node>,
     positions: Vec<usize>,
     ops: Vec<Op>,
 }
@@ -36,9 +37,15 @@ struct Chunk {
 impl Chunk {
     /// The reply to each, or the error of each.
     async fn ask(self) -> Vec<(usize, Result<Reply, Error>)> {
-        let node = Arc::clone(&self.place.node);
+        let node = self.node;
         let name = self.ops.first().map_or("get", |op| op.verb.name());
-        match node.call_many(self.ops).await {
+        let is_one_line = |op: &Op| matches!(op.verb, Verb::Get) && !op.key.base64;
+        let replies = if self.ops.len() > 1 && self.ops.iter().all(is_one_line) {
+            look_up(&node, self.ops).await
+        } else {
+            node.call_many(self.ops).await
+        };
+        match replies {
             Ok(replies) => {
                 let replies = self.positions.into_iter().zip(replies);
                 replies
@@ -53,6 +60,25 @@ impl Chunk {
             }
         }
     }
+}
+
+/// Many keys in one line.
+async fn look_up(node: &Node, ops: Vec<Op>) -> Result<Vec<Reply>, Error> {
+    let keys = ops.into_iter().map(|op| op.key.text).collect();
+    let op = Op {
+        key: WireKey {
+            text: Arc::default(),
+            base64: false,
+        },
+        verb: Verb::GetMany(keys),
+    };
+    let Reply::Items(items) = node.call(op).await? else {
+        return Ok(Vec::new());
+    };
+    let replies = items.into_iter();
+    Ok(replies
+        .map(|item| item.map_or(Reply::Miss, Reply::Item))
+        .collect())
 }
 
 impl Client {
@@ -131,7 +157,8 @@ impl Client {
     ) -> Vec<(usize, Result<Reply, Error>)> {
         let mut done = Vec::new();
         let mut full: Vec<Chunk> = Vec::new();
-        let mut open: HashMap<Arc<str>, Chunk> = HashMap::new();
+        // The chunk that is being filled for each node; most clients have a few.
+        let mut open: Vec<Chunk> = Vec::new();
         for (position, (key, verb)) in ops.enumerate() {
             let (place, verb) = match (self.inner().place(key), verb) {
                 (Ok(place), Ok(verb)) => (place, verb),
@@ -140,23 +167,25 @@ impl Client {
                     continue;
                 }
             };
-            let chunk = open
-                .entry(Arc::clone(place.node.label()))
-                .or_insert_with(|| Chunk {
-                    place: place.clone(),
-                    positions: Vec::new(),
-                    ops: Vec::new(),
-                });
-            chunk.positions.push(position);
-            chunk.ops.push(Op {
-                key: place.key,
-                verb,
-            });
-            if chunk.ops.len() >= CHUNK_LEN {
-                full.extend(open.remove(place.node.label()));
+            let Place { node, key } = place;
+            let op = Op { key, verb };
+            match open
+                .iter_mut()
+                .find(|chunk| Arc::ptr_eq(&chunk.node, &node))
+            {
+                Some(chunk) => {
+                    chunk.positions.push(position);
+                    chunk.ops.push(op);
+                }
+                None => open.push(Chunk {
+                    node,
+                    positions: vec![position],
+                    ops: vec![op],
+                }),
             }
+            full.extend(open.extract_if(.., |chunk| chunk.ops.len() >= CHUNK_LEN));
         }
-        full.extend(open.into_values());
+        full.extend(open);
         done.extend(
             join_all(full.into_iter().map(Chunk::ask))
                 .await

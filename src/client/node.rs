@@ -276,8 +276,8 @@ impl Node {
         submission: impl FnOnce(oneshot::Sender<Outcome<T>>) -> Submission,
     ) -> Result<T, Error> {
         let link = self.link(about.value_len);
-        if let LinkState::Down(why) = link.state() {
-            return Err(self.unavailable(why));
+        if link.is_down() {
+            return Err(self.unavailable(link.why()));
         }
         let deadline = clock::now() + self.shared.settings.timeouts.operation;
         let (caller, mut reply) = oneshot::channel();
@@ -326,7 +326,7 @@ impl Node {
     }
 
     fn timed_out(&self, link: &Link) -> Error {
-        let phase = if matches!(link.state(), LinkState::Up) {
+        let phase = if link.state() == LinkState::Up {
             Phase::Reply
         } else {
             Phase::Connect

@@ -5,6 +5,7 @@ use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Delete, Exptime, FlushAll, Key, Keys, Meta, MetaFlags, MetaStorage,
     Request, Retrieve, Storage, StorageMode, Touch,
 };
+use std::sync::Arc;
 
 /// What a node understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) enum Dialect {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WireKey {
     /// Checked: a protocol [`Key`].
-    pub(crate) text: Bytes,
+    pub(crate) text: Arc<[u8]>,
     /// Base64, which only meta commands can say.
     pub(crate) base64: bool,
 }
@@ -34,6 +35,8 @@ pub(crate) struct Op {
 #[derive(Clone, Debug)]
 pub(crate) enum Verb {
     Get,
+    /// Of all these instead of the op's own key, in one line.
+    GetMany(Vec<Arc<[u8]>>),
     GetAndTouch(Exptime),
     Store(Store),
     Arithmetic(ArithmeticOp, u64),
@@ -63,13 +66,16 @@ pub(crate) struct NoWords;
 impl Verb {
     /// Whether doing it twice, or not knowing whether it was done, is the same as not doing it.
     pub(crate) const fn is_read(&self) -> bool {
-        matches!(self, Self::Get | Self::Stats(_) | Self::Version)
+        matches!(
+            self,
+            Self::Get | Self::GetMany(_) | Self::Stats(_) | Self::Version
+        )
     }
 
     /// What it is called, for errors.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
-            Self::Get => "get",
+            Self::Get | Self::GetMany(_) => "get",
             Self::GetAndTouch(_) => "get_and_touch",
             Self::Store(store) => match store.mode {
                 StorageMode::Add => "add",
@@ -98,10 +104,13 @@ impl Verb {
         }
     }
 
-    /// Whether meta servers are asked in classic words too: there are no meta commands for it, so that its reply
-    /// carries no opaque.
+    /// Whether meta servers are asked in classic words too, so that the reply carries no opaque: there is no meta
+    /// command for it; or, of many keys, one line is much less work, and each value names its key.
     pub(crate) const fn is_classic(&self) -> bool {
-        matches!(self, Self::FlushAll(_) | Self::Stats(_) | Self::Version)
+        matches!(
+            self,
+            Self::GetMany(_) | Self::FlushAll(_) | Self::Stats(_) | Self::Version
+        )
     }
 }
 
@@ -118,6 +127,14 @@ impl Op {
         out: &mut BytesMut,
     ) -> Result<(), NoWords> {
         match &self.verb {
+            Verb::GetMany(texts) => {
+                let keys: Option<Vec<Key<'_>>> =
+                    texts.iter().map(|text| Key::new(text).ok()).collect();
+                let keys = keys.ok_or(NoWords)?;
+                let mut request = Retrieve::new(Keys::new(&keys).ok_or(NoWords)?);
+                request.with_cas = true;
+                Request::Retrieve(request).encode(out);
+            }
             Verb::FlushAll(delay) => {
                 let mut request = FlushAll::default();
                 request.delay = *delay;
@@ -166,7 +183,9 @@ impl Op {
                 flags.put_number(b" T", exptime.get());
             }
             Verb::Touch(exptime) => flags.put_number(b" T", exptime.get()),
-            Verb::FlushAll(_) | Verb::Stats(_) | Verb::Version => return Err(NoWords),
+            Verb::GetMany(_) | Verb::FlushAll(_) | Verb::Stats(_) | Verb::Version => {
+                return Err(NoWords);
+            }
         }
         if self.key.base64 {
             flags.put(b" b");
@@ -240,7 +259,11 @@ fn encode_classic(verb: &Verb, key: Key<'_>, out: &mut BytesMut) -> Result<(), N
             out.put_slice(b"\r\n");
         }
         Verb::Touch(exptime) => Request::Touch(Touch::new(key, *exptime)).encode(out),
-        Verb::MarkStale(_) | Verb::FlushAll(_) | Verb::Stats(_) | Verb::Version => {
+        Verb::GetMany(_)
+        | Verb::MarkStale(_)
+        | Verb::FlushAll(_)
+        | Verb::Stats(_)
+        | Verb::Version => {
             return Err(NoWords);
         }
     }

@@ -9,10 +9,9 @@ use crate::client::{Client, Place};
 use crate::clock;
 use crate::codec::{NOTHING, TOMBSTONE};
 use crate::flight::Flight;
-use crate::op::Verb;
+use crate::op::{Verb, WireKey};
 use crate::reply::{RawItem, Reply};
 use crate::{Decode, Encode, Error, Payload, Policy, TimeLeft};
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,9 +136,9 @@ pub(crate) struct Flights(Mutex<Book>);
 
 #[derive(Debug, Default)]
 struct Book {
-    flying: HashMap<Bytes, watch::Receiver<Option<Landed>>>,
+    flying: HashMap<WireKey, watch::Receiver<Option<Landed>>>,
     /// Until when others are known to hold a key's lock.
-    busy: HashMap<Bytes, Instant>,
+    busy: HashMap<WireKey, Instant>,
 }
 
 impl Flights {
@@ -147,7 +146,7 @@ impl Flights {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn note_busy(&self, key: &Bytes, until: Instant) {
+    pub(crate) fn note_busy(&self, key: &WireKey, until: Instant) {
         let mut book = self.book();
         if book.busy.len() >= BUSY_MAX {
             book.busy.clear();
@@ -155,7 +154,7 @@ impl Flights {
         book.busy.insert(key.clone(), until);
     }
 
-    fn is_busy(&self, key: &Bytes) -> bool {
+    fn is_busy(&self, key: &WireKey) -> bool {
         let mut book = self.book();
         let is_busy = book
             .busy
@@ -171,7 +170,7 @@ impl Flights {
 /// Ends a flight however it ends, be it by a panic of the loader.
 struct Landing {
     client: Client,
-    key: Bytes,
+    key: WireKey,
     sender: watch::Sender<Option<Landed>>,
 }
 
@@ -269,7 +268,7 @@ impl Client {
         F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<Option<T>, E>> + Send,
     {
-        if !self.inner().flights.is_busy(&place.key.text) {
+        if !self.inner().flights.is_busy(&place.key) {
             self.board(Flight::new(self, place, policy, cas), true, load);
         }
     }
@@ -317,7 +316,7 @@ impl Client {
         F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<Option<T>, E>> + Send,
     {
-        let key = flight.place.key.text.clone();
+        let key = flight.place.key.clone();
         let (sender, receiver) = watch::channel(None);
         {
             let mut book = self.inner().flights.book();

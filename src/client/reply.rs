@@ -6,6 +6,7 @@ use nuthatch_protocol::limits::VALUE_LEN_MAX;
 use nuthatch_protocol::{
     DecodedReply, ErrorKind, ErrorReply, MetaReply, MetaStatus, ReplyDecoder, Response, ValueHeader,
 };
+use std::sync::Arc;
 
 /// Values up to this length are copied out of the read buffer; longer ones keep their part of it, so that no small
 /// value that somebody holds on to keeps a large buffer alive.
@@ -42,6 +43,8 @@ pub(crate) struct RawItem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Item(RawItem),
+    /// Of each key that was asked for, in that order.
+    Items(Vec<Option<RawItem>>),
     Miss,
     /// With the new cas unique, if the dialect tells.
     Done(Option<u64>),
@@ -70,6 +73,8 @@ pub(crate) struct ReplyReader {
     decoder: ReplyDecoder,
     value_len_max: u64,
     part: Part,
+    /// Of a lookup of many keys, those that have come, and `None` for those that were passed over.
+    items: Vec<Option<RawItem>>,
 }
 
 #[derive(Debug)]
@@ -96,6 +101,7 @@ impl ReplyReader {
             decoder: ReplyDecoder::new(),
             value_len_max: value_len_max.min(VALUE_LEN_MAX),
             part: Part::Line,
+            items: Vec::new(),
         }
     }
 
@@ -160,6 +166,11 @@ impl ReplyReader {
             input.split_to(len).freeze()
         };
         input.advance(2);
+        if let Verb::GetMany(_) = op.verb {
+            self.items.push(Some(item));
+            self.part = Part::Line;
+            return Ok(Progress::Line);
+        }
         if dialect == Dialect::Classic {
             self.part = Part::Hit(item);
             return Ok(Progress::Line);
@@ -219,11 +230,28 @@ impl ReplyReader {
         let part = std::mem::replace(&mut self.part, Part::Line);
         Ok(Some(match (&op.verb, response, part) {
             (Verb::Get | Verb::GetAndTouch(_), Response::Value(header), Part::Line) => {
-                if header.key.as_bytes() != op.key.text {
+                if header.key.as_bytes() != &op.key.text[..] {
                     return Err(OutOfStep("the value of another key"));
                 }
                 self.expect_value(RawItem::from(header), header.value_len)?;
                 return Ok(None);
+            }
+            (Verb::GetMany(keys), Response::Value(header), Part::Line) => {
+                let is_it = |key: &Arc<[u8]>| header.key.as_bytes() == &key[..];
+                let left = keys.get(self.items.len()..).unwrap_or_default();
+                let missing = left.iter().position(is_it);
+                let missing = missing.ok_or(OutOfStep("the value of another key"))?;
+                self.items.extend(std::iter::repeat_n(None, missing));
+                self.expect_value(RawItem::from(header), header.value_len)?;
+                return Ok(None);
+            }
+            (Verb::GetMany(keys), Response::End, Part::Line) => {
+                let mut items = std::mem::take(&mut self.items);
+                items.resize(keys.len(), None);
+                Reply::Items(items)
+            }
+            (Verb::GetMany(_), Response::Error(_), _) if !self.items.is_empty() => {
+                return Err(OutOfStep("half of an answer"));
             }
             (Verb::Get | Verb::GetAndTouch(_), Response::End, Part::Hit(item)) => Reply::Item(item),
             (Verb::Get | Verb::GetAndTouch(_), Response::End, Part::Line) => Reply::Miss,

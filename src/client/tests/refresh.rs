@@ -5,7 +5,7 @@
 mod support;
 
 use nuthatch_client::{
-    Client, Error, Fetched, Invalidate, Invalidated, OnContention, Policy, Source, Ttl,
+    Client, Error, Fetched, Invalidate, Invalidated, KeyPolicy, OnContention, Policy, Source, Ttl,
 };
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
@@ -477,4 +477,29 @@ async fn a_value_that_ends_early_does_not_let_an_older_load_through() {
         let found = quick.get::<String>("k").await.unwrap();
         assert_ne!(found, value("old"), "{mode:?}");
     }
+}
+
+#[tokio::test]
+async fn keys_that_look_alike_on_the_wire_share_no_load() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let builder = builder(nuthatch.address()).key_policy(KeyPolicy::Base64);
+    let client = builder.build().await.unwrap();
+    // The one is the base64 of the other.
+    let (plain, bytes) = (Database::closed("plain"), Database::closed("bytes"));
+    let calls = [("YSBi", &plain), ("a b", &bytes)].map(|(key, database)| {
+        let (client, database) = (client.clone(), database.clone());
+        tokio::spawn(async move {
+            let load = |_| database.load();
+            let fetched = client.get_or_refresh(key, &policy(), load).await.unwrap();
+            fetched.value
+        })
+    });
+    plain.wait_for_loads(1).await;
+    plain.open();
+    bytes.open();
+    let mut found = Vec::new();
+    for call in calls {
+        found.push(call.await.unwrap());
+    }
+    assert_eq!(found, [value("plain"), value("bytes")]);
 }
