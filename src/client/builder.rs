@@ -4,7 +4,7 @@ use crate::client::{Client, Inner};
 use crate::node::Settings;
 use crate::stream::Credentials;
 use crate::topology::Topology;
-use crate::{Codec, Distribution, Error, KeyPolicy, NodeAddress, OnDown, Timeouts};
+use crate::{Codec, Discovery, Distribution, Error, KeyPolicy, NodeAddress, OnDown, Timeouts};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -16,6 +16,7 @@ pub const CONNECTIONS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Builder {
     nodes: Vec<Result<NodeAddress, Error>>,
+    discovery: Option<Discovery>,
     pub(crate) options: Options,
     timeouts: Timeouts,
     connections: usize,
@@ -44,6 +45,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
+            discovery: None,
             options: Options {
                 distribution: Distribution::default(),
                 key_policy: KeyPolicy::default(),
@@ -79,6 +81,13 @@ impl Builder {
     pub fn weighted(mut self, address: impl AsRef<str>, weight: u32) -> Self {
         let node = address.as_ref().parse::<NodeAddress>();
         self.nodes.push(node.map(|node| node.with_weight(weight)));
+        self
+    }
+
+    /// Asks who the nodes are, now and again, instead of being told.
+    #[must_use]
+    pub fn discover(mut self, discovery: Discovery) -> Self {
+        self.discovery = Some(discovery);
         self
     }
 
@@ -216,16 +225,20 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Nothing is left behind.
-    #[expect(
-        clippy::unused_async,
-        reason = "it needs a runtime, and discovery waits here"
-    )]
     pub async fn build(self) -> Result<Client, Error> {
         if Handle::try_current().is_err() {
             return Err(Error::config("a client needs a tokio runtime"));
         }
         self.check()?;
-        let nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(discovery) = &self.discovery {
+            if !nodes.is_empty() {
+                return Err(Error::config(
+                    "nodes are either named or discovered, not both",
+                ));
+            }
+            nodes = discovery.first(self.timeouts.connect).await?;
+        }
         let settings = Arc::new(Settings {
             timeouts: self.timeouts,
             connections: self.connections,
@@ -235,7 +248,11 @@ impl Builder {
             flush_after_overflow: self.flush_after_overflow,
         });
         let topology = Topology::new(self.options.distribution, nodes, &settings, None)?;
-        Ok(Client::from(Inner::new(topology, settings, self.options)))
+        let client = Client::from(Inner::new(topology, settings, self.options));
+        if let Some(discovery) = self.discovery {
+            discovery.watch(&client, self.timeouts.connect);
+        }
+        Ok(client)
     }
 
     fn check(&self) -> Result<(), Error> {

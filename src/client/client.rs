@@ -7,7 +7,7 @@ use crate::op::{Op, Verb, WireKey};
 use crate::refresh::Flights;
 use crate::reply::{RawItem, Reply};
 use crate::topology::Topology;
-use crate::{Decode, Encode, Error, Payload, TimeLeft, Ttl};
+use crate::{Decode, Encode, Error, NodeAddress, Payload, TimeLeft, Ttl};
 use arc_swap::ArcSwap;
 use nuthatch_protocol::{ArithmeticOp, StorageMode};
 use std::sync::Arc;
@@ -119,6 +119,14 @@ impl Inner {
             local_loads: Semaphore::new(options.local_loads_max),
             options,
         }
+    }
+
+    pub(crate) fn set_nodes(&self, nodes: Vec<NodeAddress>) -> Result<(), Error> {
+        let before = self.topology.load();
+        let distribution = self.options.distribution;
+        let after = Topology::new(distribution, nodes, &self.settings, Some(&before))?;
+        self.topology.store(Arc::new(after));
+        Ok(())
     }
 
     /// The key as it travels, and the bytes that the ring looks at.

@@ -4,7 +4,6 @@ use crate::client::Client;
 use crate::join::join_all;
 use crate::op::{Op, Verb, WireKey};
 use crate::reply::Reply;
-use crate::topology::Topology;
 use crate::{Error, NodeAddress, Ttl};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,12 +64,7 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] if there can be no ring of them; the client goes on as it was.
     pub fn set_nodes(&self, nodes: Vec<NodeAddress>) -> Result<(), Error> {
-        let inner = self.inner();
-        let before = inner.topology.load();
-        let distribution = inner.options.distribution;
-        let after = Topology::new(distribution, nodes, &inner.settings, Some(&before))?;
-        inner.topology.store(Arc::new(after));
-        Ok(())
+        self.inner().set_nodes(nodes)
     }
 
     /// The name of the node that a key belongs to.

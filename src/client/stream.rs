@@ -105,7 +105,7 @@ fn has_old_meta(version: &[u8]) -> bool {
 }
 
 /// One line without its end, byte by byte: what follows belongs to others, and this is done once for a connection.
-async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+pub(crate) async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     while line.len() < GREETING_LEN_MAX {
         match stream.read_u8().await? {
