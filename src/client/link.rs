@@ -239,7 +239,7 @@ impl Keeper {
 async fn open(node: Arc<NodeShared>, link: Arc<LinkShared>) -> io::Result<Connection<Stream>> {
     let patience = node.settings.timeouts.connect;
     let late = || io::Error::other("it did not answer while connecting");
-    let (stream, dialect) = timeout(patience, greet(&node, link.dialect()))
+    let (stream, dialect) = timeout(patience, greet(&node))
         .await
         .unwrap_or_else(|_| Err(late()))?;
     link.set_dialect(dialect);
@@ -254,7 +254,8 @@ async fn open(node: Arc<NodeShared>, link: Arc<LinkShared>) -> io::Result<Connec
     Ok(connection)
 }
 
-async fn greet(node: &NodeShared, known: Option<Dialect>) -> io::Result<(Stream, Dialect)> {
+/// Asked each time: what is behind an address may have been replaced.
+async fn greet(node: &NodeShared) -> io::Result<(Stream, Dialect)> {
     let connect = async || {
         let mut stream = Stream::connect(node.address.endpoint()).await?;
         if let Some(credentials) = &node.settings.credentials {
@@ -263,15 +264,14 @@ async fn greet(node: &NodeShared, known: Option<Dialect>) -> io::Result<(Stream,
         Ok::<_, io::Error>(stream)
     };
     let mut stream = connect().await?;
-    if known != Some(Dialect::Classic) {
-        match stream::probe(&mut stream).await {
-            Ok(dialect) => return Ok((stream, dialect)),
-            // A proxy that hangs up on words that it does not know.
-            Err(error) if hung_up(&error) => stream = connect().await?,
-            Err(error) => return Err(error),
+    let dialect = match stream::probe(&mut stream).await {
+        // A proxy that hangs up on words that it does not know.
+        Err(error) if hung_up(&error) => {
+            stream = connect().await?;
+            stream::probe_classic(&mut stream).await?
         }
-    }
-    let dialect = stream::probe_classic(&mut stream).await?;
+        probed => probed?,
+    };
     Ok((stream, dialect))
 }
 

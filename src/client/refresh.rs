@@ -225,7 +225,8 @@ impl Client {
         let place = self.inner().place(key.as_ref())?;
         let reply = match place.call(Verb::Get).await {
             Ok(reply) => Some(reply),
-            Err(Error::Unavailable { .. } | Error::Timeout { .. }) => None,
+            // A proxy says so of a node that is down.
+            Err(Error::Unavailable { .. } | Error::Timeout { .. } | Error::Server { .. }) => None,
             Err(error) => return Err(error),
         };
         let is_reachable = reply.is_some();

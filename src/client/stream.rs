@@ -74,7 +74,10 @@ pub(crate) async fn probe(
     stream.write_all(b"mn\r\nversion\r\n").await?;
     stream.flush().await?;
     let noop = read_line(stream).await?;
-    let version = read_line(stream).await?;
+    // One that answers and then hangs up, as memcached does with a connection too many, is not old but busy.
+    let version = read_line(stream).await.map_err(|error| {
+        io::Error::other(format!("it hung up after {}: {error}", noop.escape_ascii()))
+    })?;
     Ok(if noop == b"MN" && !has_old_meta(&version) {
         Dialect::Meta
     } else {

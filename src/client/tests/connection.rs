@@ -367,6 +367,27 @@ async fn old_servers_and_proxies_are_spoken_to_in_classic_words() {
 }
 
 #[tokio::test]
+async fn a_server_with_too_many_connections_is_not_taken_for_an_old_one() {
+    let (address, connections) = serve(|number, mut peer| async move {
+        if number > 0 {
+            return echo_all(peer).await;
+        }
+        peer.line().await.unwrap();
+        peer.send("ERROR Too many open connections\r\n").await;
+    })
+    .await;
+    let client = strict(address).await;
+    let Err(Error::Unavailable { why, .. }) = client.get::<String>("k").await else {
+        panic!("there was no room")
+    };
+    assert!(why.contains("Too many open connections"), "{why}");
+    while client.get::<String>("k").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn in_classic_words_the_value_of_another_key_is_never_taken() {
     let (address, _) = serve(|_, mut peer| async move {
         while let Some(line) = peer.line().await {
