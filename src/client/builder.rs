@@ -22,6 +22,8 @@ pub struct Builder {
     connections: usize,
     queue_len: usize,
     credentials: Option<Credentials>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
     flush_after_overflow: bool,
 }
 
@@ -63,6 +65,8 @@ impl Default for Builder {
             connections: 1,
             queue_len: 1024,
             credentials: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             flush_after_overflow: false,
         }
     }
@@ -134,6 +138,14 @@ impl Builder {
             name: name.into(),
             password: password.into(),
         });
+        self
+    }
+
+    /// Encrypts what leaves the machine.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -245,6 +257,8 @@ impl Builder {
             queue_len: self.queue_len,
             value_len_max: self.options.value_len_max,
             credentials: self.credentials,
+            #[cfg(feature = "tls")]
+            tls: self.tls.map(crate::Tls::connector).transpose()?,
             flush_after_overflow: self.flush_after_overflow,
         });
         let topology = Topology::new(self.options.distribution, nodes, &settings, None)?;

@@ -50,7 +50,7 @@
 //!
 //! # Features
 //! All are off at first: `blocking` ([`blocking`](crate#modules) calls for programs without a runtime), `json`
-//! (values of any shape, by serde), `zlib` (reads what other languages' clients compressed).
+//! (values of any shape, by serde), `tls` (encrypted connections), `zlib` (reads what other languages' clients compressed).
 #![forbid(unsafe_code)]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
@@ -85,6 +85,8 @@ mod reply;
 mod ring;
 mod stream;
 mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod ttl;
 mod update;
@@ -107,6 +109,8 @@ pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
 pub use reply::TimeLeft;
 pub use ring::{Distribution, NODES_MAX, Ring, WEIGHT_MAX};
 pub use timeouts::Timeouts;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use ttl::Ttl;
 pub use update::UPDATES_MAX;
 #[cfg(feature = "json")]

@@ -257,7 +257,12 @@ async fn open(node: Arc<NodeShared>, link: Arc<LinkShared>) -> io::Result<Connec
 /// Asked each time: what is behind an address may have been replaced.
 async fn greet(node: &NodeShared) -> io::Result<(Stream, Dialect)> {
     let connect = async || {
-        let mut stream = Stream::connect(node.address.endpoint()).await?;
+        let endpoint = node.address.endpoint();
+        let mut stream = Stream::connect(endpoint).await?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &node.settings.tls {
+            stream = stream.secure(endpoint, tls).await?;
+        }
         if let Some(credentials) = &node.settings.credentials {
             stream::authenticate(&mut stream, credentials).await?;
         }

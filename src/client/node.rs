@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) queue_len: usize,
     pub(crate) value_len_max: usize,
     pub(crate) credentials: Option<Credentials>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::tls::Connector>,
     /// Empty a node that has missed more invalidations than the journal holds.
     pub(crate) flush_after_overflow: bool,
 }

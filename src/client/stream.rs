@@ -31,6 +31,8 @@ impl std::fmt::Debug for Credentials {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -42,6 +44,22 @@ impl Stream {
                 Ok(Self::Tcp(stream))
             }
             Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// The same connection, encrypted, if it leaves the machine.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn secure(
+        self,
+        endpoint: &Endpoint,
+        connector: &crate::tls::Connector,
+    ) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => {
+                let stream = connector.secure(stream, endpoint).await?;
+                Ok(Self::Tls(Box::new(stream)))
+            }
+            stream => Ok(stream),
         }
     }
 }
@@ -127,6 +145,8 @@ macro_rules! each {
         match $self.get_mut() {
             Self::Tcp($stream) => $call,
             Self::Unix($stream) => $call,
+            #[cfg(feature = "tls")]
+            Self::Tls($stream) => $call,
         }
     };
 }

@@ -4,103 +4,14 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{
-    Client, Error, Fetched, Invalidate, Invalidated, KeyPolicy, OnContention, Policy, Source, Ttl,
-};
+use nuthatch_client::{Error, KeyPolicy, OnContention, Policy, Source, Ttl};
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
 use support::{builder, client};
-use tokio::sync::Semaphore;
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Fresh for ten seconds, and served for a hundred more.
-fn policy() -> Policy {
-    Policy::fresh_for(10 * SECOND)
-        .grace(100 * SECOND)
-        .wait(20 * SECOND)
-}
-
-/// A database that counts how often it is asked, and answers when it is let.
-#[derive(Clone)]
-struct Database {
-    value: &'static str,
-    loads: Arc<AtomicUsize>,
-    gate: Arc<Semaphore>,
-}
-
-impl Database {
-    fn new(value: &'static str) -> Self {
-        Self {
-            value,
-            loads: Arc::default(),
-            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        }
-    }
-
-    /// One that answers only after [`open`](Self::open).
-    fn closed(value: &'static str) -> Self {
-        Self {
-            gate: Arc::new(Semaphore::new(0)),
-            ..Self::new(value)
-        }
-    }
-
-    fn open(&self) {
-        self.gate.add_permits(1_000_000);
-    }
-
-    async fn load(self) -> Result<Option<String>, Error> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        self.gate.acquire().await.unwrap().forget();
-        Ok(Some(self.value.to_owned()))
-    }
-
-    fn loads(&self) -> usize {
-        self.loads.load(Ordering::SeqCst)
-    }
-
-    async fn wait_for_loads(&self, count: usize) {
-        while self.loads() < count {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-async fn fetch_by(
-    client: &Client,
-    policy: &Policy,
-    database: &Database,
-) -> Result<Fetched<String>, Error> {
-    let database = database.clone();
-    client
-        .get_or_refresh("k", policy, |_| database.load())
-        .await
-}
-
-async fn fetch(client: &Client, database: &Database) -> (Option<String>, Source) {
-    let fetched = fetch_by(client, &policy(), database).await.unwrap();
-    (fetched.value, fetched.source)
-}
-
-/// As `get` and loaders give it.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "compared with what may be nothing"
-)]
-fn value(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
-/// Waits until the value has been replaced, which nobody does who is waited for.
-async fn wait_for(client: &Client, text: &str) {
-    while client.get::<String>("k").await.unwrap().as_deref() != Some(text) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_value_is_loaded_then_fresh_then_stale_while_it_is_loaded_anew() {
@@ -407,76 +318,6 @@ async fn what_is_about_to_end_is_refreshed_early_if_the_policy_says_so() {
         Source::Fresh
     );
     wait_for(&client, "new").await;
-}
-
-#[tokio::test]
-async fn an_invalidated_value_is_gone_for_readers_and_loaded_anew() {
-    for mode in [Invalidate::Tombstone, Invalidate::Side, Invalidate::Stale] {
-        let nuthatch = Nuthatch::start(&[]).unwrap();
-        let client = builder(nuthatch.address())
-            .invalidate(mode)
-            .build()
-            .await
-            .unwrap();
-        fetch(&client, &Database::new("old")).await;
-        assert_eq!(client.invalidate("k").await.unwrap(), Invalidated::Now);
-        let new = Database::new("new");
-        if mode == Invalidate::Stale {
-            assert_eq!(fetch(&client, &new).await, (value("old"), Source::Stale));
-            wait_for(&client, "new").await;
-        } else {
-            assert_eq!(client.get::<String>("k").await.unwrap(), None);
-            assert_eq!(fetch(&client, &new).await, (value("new"), Source::Loaded));
-        }
-        // It can be cached again at once: the load began after the invalidation.
-        assert_eq!(
-            fetch(&client, &new).await,
-            (value("new"), Source::Fresh),
-            "{mode:?}"
-        );
-        let keys: Vec<String> = (0..1200).map(|number| format!("k:{number}")).collect();
-        assert_eq!(
-            client.invalidate_many(&keys).await.unwrap(),
-            Invalidated::Now
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_value_that_ends_early_does_not_let_an_older_load_through() {
-    for mode in [Invalidate::Tombstone, Invalidate::Stale, Invalidate::Side] {
-        let nuthatch = Nuthatch::start(&[]).unwrap();
-        let new_client = async || {
-            builder(nuthatch.address())
-                .invalidate(mode)
-                .build()
-                .await
-                .unwrap()
-        };
-        let (slow, quick) = (new_client().await, new_client().await);
-        // Begins before the change, while nothing is there.
-        let old = Database::closed("old");
-        let loading = tokio::spawn({
-            let (client, database) = (slow.clone(), old.clone());
-            async move { fetch(&client, &database).await }
-        });
-        old.wait_for_loads(1).await;
-        if mode == Invalidate::Stale {
-            quick.set("k", "older", Ttl::secs(100)).await.unwrap();
-        }
-        let _ = quick.invalidate("k").await.unwrap();
-        // Somebody else loads what is right, for a second; its lock was lost.
-        quick.delete("k|#|nhl").await.unwrap();
-        let brief = Policy::fresh_for(SECOND);
-        let new = Database::new("new");
-        fetch_by(&quick, &brief, &new).await.unwrap();
-        new.wait_for_loads(1).await;
-        nuthatch.clock().advance(3 * SECOND);
-        old.open();
-        assert_eq!(loading.await.unwrap(), (value("old"), Source::Loaded));
-        let found = quick.get::<String>("k").await.unwrap();
-        assert_ne!(found, value("old"), "{mode:?}");
-    }
 }
 
 #[tokio::test]

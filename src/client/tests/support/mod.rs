@@ -1,5 +1,7 @@
 //! Servers that misbehave on purpose, and clients for servers that do not.
 
+pub(crate) mod database;
+
 use nuthatch_client::{Builder, Client, Timeouts};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -109,4 +111,19 @@ pub(crate) async fn without_meta(server: SocketAddr) -> SocketAddr {
         }
     });
     address
+}
+
+/// Answers a lookup with the key itself as the value.
+pub(crate) async fn echo(peer: &mut Peer, line: &str) {
+    let (key, opaque) = (key(line), opaque(line));
+    let len = key.len();
+    peer.send(format!("VA {len} f0 c1 t-1 O{opaque}\r\n{key}\r\n"))
+        .await;
+}
+
+pub(crate) async fn echo_all(mut peer: Peer) {
+    peer.greet().await;
+    while let Some(line) = peer.line().await {
+        echo(&mut peer, &line).await;
+    }
 }
