@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use support::{Peer, builder, client, echo, echo_all, opaque, patient, serve};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn strict(address: SocketAddr) -> Client {
     builder(address)
@@ -385,4 +386,70 @@ async fn credentials_go_before_everything_else() {
         panic!("{refused:?}")
     };
     assert!(why.contains("authentication failure"), "{why}");
+}
+
+#[tokio::test]
+async fn a_large_value_goes_its_own_way_and_calls_spread_over_several_connections() {
+    let (address, connections) = serve(|_, mut peer| async move {
+        peer.greet().await;
+        while let Some(line) = peer.line().await {
+            if line.starts_with("ms") {
+                // It stays away for long: what is small is not held up by it.
+                let len = line.split(' ').nth(2).unwrap().parse().unwrap();
+                peer.value(len).await;
+                std::future::pending::<()>().await;
+            }
+            echo(&mut peer, &line).await;
+        }
+    })
+    .await;
+    let client = builder(address)
+        .connections_per_node(3)
+        .compress_min(usize::MAX)
+        .build()
+        .await
+        .unwrap();
+    let large = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("k", &vec![0u8; 65_536], Ttl::NEVER).await }
+    });
+    while connections.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..6 {
+        assert_eq!(client.get::<String>("k").await.unwrap().unwrap(), "k");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 4);
+    assert!(!large.is_finished());
+    large.abort();
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_as_good_as_any() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 256];
+        for answer in ["MN\r\nVERSION 1.6.45\r\n", ""] {
+            let len = stream.read(&mut buffer).await.unwrap();
+            let text = String::from_utf8_lossy(buffer.get(..len).unwrap()).into_owned();
+            let answer = if answer.is_empty() {
+                format!("VA 1 f0 O{}\r\nv\r\n", opaque(text.trim_end()))
+            } else {
+                answer.to_owned()
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let path = path.display().to_string();
+    let client = Client::builder()
+        .node(&path)
+        .timeouts(patient())
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(client.locate("k").unwrap(), path);
+    assert_eq!(client.get::<String>("k").await.unwrap().unwrap(), "v");
 }

@@ -344,3 +344,38 @@ async fn keys_that_look_alike_on_the_wire_share_no_load() {
     }
     assert_eq!(found, [value("plain"), value("bytes")]);
 }
+
+#[tokio::test]
+async fn over_a_hundred_expiries_there_is_one_load_for_each() {
+    const EXPIRIES: u64 = 100;
+    for process_count in [1, 4, 16] {
+        let nuthatch = Nuthatch::start(&[]).unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..process_count {
+            clients.push(client(nuthatch.address()).await);
+        }
+        let loads = Arc::new(AtomicUsize::new(0));
+        for expiry in 1..=EXPIRIES {
+            nuthatch.clock().advance(11 * SECOND);
+            let mut is_new = false;
+            while !is_new {
+                for client in &clients {
+                    let loads = Arc::clone(&loads);
+                    let load = move |_| async move {
+                        loads.fetch_add(1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        Ok::<_, Error>(Some(expiry))
+                    };
+                    let fetched = client.get_or_refresh("k", &policy(), load).await.unwrap();
+                    assert!(fetched.value >= Some(expiry - 1));
+                    is_new = fetched.source == Source::Fresh || expiry == 1;
+                }
+            }
+        }
+        assert_eq!(
+            loads.load(Ordering::SeqCst) as u64,
+            EXPIRIES,
+            "{process_count}"
+        );
+    }
+}
