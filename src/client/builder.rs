@@ -25,6 +25,8 @@ pub struct Builder {
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
     flush_after_overflow: bool,
+    #[cfg(feature = "near-cache")]
+    near: Option<crate::NearCache>,
 }
 
 /// What the client itself looks at.
@@ -68,6 +70,8 @@ impl Default for Builder {
             #[cfg(feature = "tls")]
             tls: None,
             flush_after_overflow: false,
+            #[cfg(feature = "near-cache")]
+            near: None,
         }
     }
 }
@@ -138,6 +142,14 @@ impl Builder {
             name: name.into(),
             password: password.into(),
         });
+        self
+    }
+
+    /// Keeps what is asked for all the time in the process, for moments.
+    #[cfg(feature = "near-cache")]
+    #[must_use]
+    pub fn near_cache(mut self, near: crate::NearCache) -> Self {
+        self.near = Some(near);
         self
     }
 
@@ -262,7 +274,11 @@ impl Builder {
             flush_after_overflow: self.flush_after_overflow,
         });
         let topology = Topology::new(self.options.distribution, nodes, &settings, None)?;
-        let client = Client::from(Inner::new(topology, settings, self.options));
+        #[cfg(feature = "near-cache")]
+        let near = self.near.map(crate::near::Near::new);
+        #[cfg(not(feature = "near-cache"))]
+        let near = None;
+        let client = Client::from(Inner::new(topology, settings, self.options, near));
         if let Some(discovery) = self.discovery {
             discovery.watch(&client, self.timeouts.connect);
         }

@@ -2,6 +2,7 @@
 
 use crate::builder::{Builder, Options};
 use crate::codec::{Encoded, NOTHING, TOMBSTONE};
+use crate::near::{Change, Near};
 use crate::node::{Node, Settings};
 use crate::op::{Op, Verb, WireKey};
 use crate::refresh::Flights;
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) flights: Flights,
     pub(crate) local_loads: Semaphore,
+    pub(crate) near: Option<Near>,
 }
 
 /// What a read of a node that is down comes to.
@@ -111,14 +113,25 @@ impl From<Inner> for Client {
 }
 
 impl Inner {
-    pub(crate) fn new(topology: Topology, settings: Arc<Settings>, options: Options) -> Self {
+    pub(crate) fn new(
+        topology: Topology,
+        settings: Arc<Settings>,
+        options: Options,
+        near: Option<Near>,
+    ) -> Self {
         Self {
             topology: ArcSwap::from_pointee(topology),
             settings,
             flights: Flights::default(),
             local_loads: Semaphore::new(options.local_loads_max),
             options,
+            near,
         }
+    }
+
+    /// Whoever holds this is about to change the item of a key.
+    pub(crate) fn change(&self, key: &WireKey) -> Option<Change<'_>> {
+        self.near.as_ref().map(|near| near.change(key))
     }
 
     pub(crate) fn set_nodes(&self, nodes: Vec<NodeAddress>) -> Result<(), Error> {
@@ -246,11 +259,31 @@ impl Client {
     }
 
     async fn look_up(&self, key: &[u8], verb: Verb) -> Result<Option<RawItem>, Error> {
-        match self.0.place(key)?.call(verb).await {
-            Ok(reply) => Ok(hit(reply)),
+        let place = self.0.place(key)?;
+        let near = self.0.near.as_ref();
+        let near = near.filter(|_| matches!(verb, Verb::Get));
+        if let Some(item) = near.and_then(|near| near.get(&place.key)) {
+            return Ok(Some(item));
+        }
+        let asked = near.map(|near| (near, near.ticket()));
+        match place.call(verb).await {
+            Ok(reply) => {
+                let found = hit(reply);
+                if let (Some(item), Some((near, ticket))) = (&found, asked) {
+                    near.keep(&place.key, item, ticket);
+                }
+                Ok(found)
+            }
             Err(Error::Unavailable { .. }) if self.0.options.on_down == OnDown::Miss => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Runs an op that changes something.
+    async fn change(&self, key: &[u8], verb: Verb) -> Result<Reply, Error> {
+        let place = self.0.place(key)?;
+        let _change = self.0.change(&place.key);
+        place.call(verb).await
     }
 
     pub(crate) fn item(&self, item: RawItem) -> Result<Item, Error> {
@@ -354,7 +387,7 @@ impl Client {
             value: bytes::Bytes::copy_from_slice(bytes),
         };
         let verb = Verb::Store(encoded.store(mode, Ttl::NEVER.exptime()));
-        let reply = self.0.place(key)?.call(verb).await?;
+        let reply = self.change(key, verb).await?;
         Ok(matches!(reply, Reply::Done(_)))
     }
 
@@ -384,7 +417,7 @@ impl Client {
         ttl: Ttl,
     ) -> Result<CasOutcome, Error> {
         let store = self.0.encode(value)?.store(mode, ttl.exptime());
-        let reply = self.0.place(key)?.call(Verb::Store(store)).await?;
+        let reply = self.change(key, Verb::Store(store)).await?;
         Ok(match reply {
             Reply::Done(_) => CasOutcome::Stored,
             Reply::NotFound => CasOutcome::Gone,
@@ -420,7 +453,7 @@ impl Client {
         op: ArithmeticOp,
         by: u64,
     ) -> Result<Option<u64>, Error> {
-        let reply = self.0.place(key)?.call(Verb::Arithmetic(op, by)).await?;
+        let reply = self.change(key, Verb::Arithmetic(op, by)).await?;
         Ok(match reply {
             Reply::Number(number) => Some(number),
             _ => None,
@@ -436,7 +469,7 @@ impl Client {
     /// The item may have its new lifetime, or not.
     pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: Ttl) -> Result<bool, Error> {
         let verb = Verb::Touch(ttl.exptime());
-        let reply = self.0.place(key.as_ref())?.call(verb).await?;
+        let reply = self.change(key.as_ref(), verb).await?;
         Ok(matches!(reply, Reply::Done(_)))
     }
 
@@ -449,7 +482,7 @@ impl Client {
     /// # Cancel safety
     /// The item may be gone, or not.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
-        let reply = self.0.place(key.as_ref())?.call(Verb::Delete).await?;
+        let reply = self.change(key.as_ref(), Verb::Delete).await?;
         Ok(matches!(reply, Reply::Done(_)))
     }
 }

@@ -18,6 +18,9 @@ impl Client {
     /// Each node may be emptied, or not.
     pub async fn flush_all(&self) -> PerNode<()> {
         let replies = self.ask_all(&Verb::FlushAll(Ttl::NEVER.exptime())).await;
+        if let Some(near) = &self.inner().near {
+            near.clear();
+        }
         let replies = replies.into_iter();
         replies
             .map(|(node, reply)| (node, reply.map(|_| ())))

@@ -324,6 +324,7 @@ impl Flight {
 
     /// Fills and releases. Whatever goes wrong, the value has been loaded, and the lock ends by itself.
     async fn store(&self, observed: &Observed, payload: Option<&Payload>, lock: Option<Lock>) {
+        let _change = self.client.inner().change(&self.place.key);
         let mut ops = Vec::new();
         if let Some(fill) = self.fill(observed, payload) {
             ops.push(fill);

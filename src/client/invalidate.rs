@@ -81,6 +81,7 @@ impl Client {
     }
 
     async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
+        let _change = self.inner().change(&place.key);
         let mut mode = self.inner().options.invalidate;
         if mode == Invalidate::Stale {
             if place.node.dialect() == Dialect::Meta {

@@ -50,7 +50,8 @@
 //!
 //! # Features
 //! All are off at first: `blocking` ([`blocking`](crate#modules) calls for programs without a runtime), `json`
-//! (values of any shape, by serde), `tls` (encrypted connections), `zlib` (reads what other languages' clients compressed).
+//! (values of any shape, by serde), `near-cache` (a small cache in the process, for moments),
+//! `tls` (encrypted connections), `zlib` (reads what other languages' clients compressed).
 #![forbid(unsafe_code)]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
@@ -76,6 +77,8 @@ mod link;
 mod lock;
 mod many;
 mod namespace;
+#[cfg_attr(not(feature = "near-cache"), path = "far.rs")]
+mod near;
 mod node;
 mod op;
 mod policy;
@@ -103,6 +106,8 @@ pub use invalidate::{Invalidate, Invalidated};
 pub use key::KeyPolicy;
 pub use many::Many;
 pub use namespace::{Scoped, Version};
+#[cfg(feature = "near-cache")]
+pub use near::NearCache;
 pub use policy::{OnContention, Policy};
 pub use refresh::{Fetched, LoadContext, Source};
 pub use refresh_many::{AT_ONCE_MAX, List, Warmer};

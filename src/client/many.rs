@@ -155,7 +155,7 @@ impl Client {
         &self,
         ops: impl Iterator<Item = (&'a [u8], Result<Verb, Error>)>,
     ) -> Vec<(usize, Result<Reply, Error>)> {
-        let mut done = Vec::new();
+        let (mut done, mut changes) = (Vec::new(), Vec::new());
         let mut full: Vec<Chunk> = Vec::new();
         // The chunk that is being filled for each node; most clients have a few.
         let mut open: Vec<Chunk> = Vec::new();
@@ -168,6 +168,9 @@ impl Client {
                 }
             };
             let Place { node, key } = place;
+            if !verb.is_read() {
+                changes.extend(self.inner().change(&key));
+            }
             let op = Op { key, verb };
             match open
                 .iter_mut()

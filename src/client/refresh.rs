@@ -223,6 +223,16 @@ impl Client {
     {
         policy.check(self.inner().options.tombstone)?;
         let place = self.inner().place(key.as_ref())?;
+        let near = self.inner().near.as_ref();
+        if let Some(item) = near.and_then(|near| near.get(&place.key))
+            && let Seen::Fresh(item) = Seen::of(Reply::Item(item), policy)
+        {
+            return Ok(Fetched {
+                value: Some(T::decode(self.inner().decode(item)?)?),
+                source: Source::Fresh,
+            });
+        }
+        let asked = near.map(|near| (near, near.ticket()));
         let reply = match place.call(Verb::Get).await {
             Ok(reply) => Some(reply),
             // A proxy says so of a node that is down.
@@ -230,6 +240,7 @@ impl Client {
             Err(error) => return Err(error),
         };
         let is_reachable = reply.is_some();
+        let key = place.key.clone();
         let fetched = |payload, source| {
             Ok(Fetched {
                 value: Some(T::decode(payload)?),
@@ -242,6 +253,9 @@ impl Client {
                     && policy.is_early(left)
                 {
                     self.refresh_behind(place, policy, item.cas, load);
+                }
+                if let Some((near, ticket)) = asked {
+                    near.keep(&key, &item, ticket);
                 }
                 fetched(self.inner().decode(item)?, Source::Fresh)
             }

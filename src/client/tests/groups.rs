@@ -194,3 +194,61 @@ fn calls_block_in_many_threads_at_once() {
     assert_eq!(client.get::<u8>("l").unwrap(), None);
     assert_eq!((client.versions().len(), client.flush_all().len()), (1, 1));
 }
+
+#[cfg(feature = "near-cache")]
+#[tokio::test]
+async fn a_near_cache_answers_for_the_nodes_and_knows_of_all_own_changes() {
+    use nuthatch_client::NearCache;
+
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let near = NearCache::new(1 << 20, 60 * SECOND);
+    let client = support::builder(nuthatch.address())
+        .near_cache(near)
+        .build()
+        .await
+        .unwrap();
+    let other = support::client(nuthatch.address()).await;
+    let policy = Policy::fresh_for(60 * SECOND);
+    let get = async || client.get::<u64>("k").await.unwrap();
+    client.set("k", &1u64, Ttl::NEVER).await.unwrap();
+    assert_eq!(get().await, Some(1));
+    // Others' changes are not seen until its life is over.
+    other.set("k", &2u64, Ttl::NEVER).await.unwrap();
+    assert_eq!(get().await, Some(1));
+    assert_eq!(
+        client
+            .get_item("k")
+            .await
+            .unwrap()
+            .unwrap()
+            .decode::<u64>()
+            .unwrap(),
+        1
+    );
+    let load = |_| async { Ok::<_, Error>(Some(9u64)) };
+    let fetched = client.get_or_refresh("k", &policy, load).await.unwrap();
+    assert_eq!(fetched.value, Some(1));
+
+    client.set("k", &3u64, Ttl::NEVER).await.unwrap();
+    assert_eq!(get().await, Some(3));
+    client.incr("k", 1).await.unwrap();
+    assert_eq!(get().await, Some(4));
+    client.append("k", "0").await.unwrap();
+    assert_eq!(get().await, Some(40));
+    assert!(client.set_many(&[("k", 5u64)], Ttl::NEVER).await.is_empty());
+    assert_eq!(get().await, Some(5));
+    client.touch("k", Ttl::secs(0)).await.unwrap();
+    assert_eq!(get().await, None);
+    client.set("k", &6u64, Ttl::NEVER).await.unwrap();
+    assert_eq!(get().await, Some(6));
+    let _ = client.invalidate("k").await.unwrap();
+    assert_eq!(get().await, None);
+    client.get_or_refresh("k", &policy, load).await.unwrap();
+    assert_eq!(get().await, Some(9));
+    client.delete("k").await.unwrap();
+    assert_eq!(get().await, None);
+    client.set("k", &7u64, Ttl::NEVER).await.unwrap();
+    assert_eq!(get().await, Some(7));
+    client.flush_all().await;
+    assert_eq!(get().await, None);
+}
