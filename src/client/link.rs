@@ -1,7 +1,7 @@
 //! [`Link`]: one place for a connection to a node. Its task opens the connection when it is first needed, and again
 //! when it is lost.
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, jitter};
 use crate::connection::{Connection, End, Limits, Submission};
 use crate::node::NodeShared;
 use crate::op::{Dialect, Op, Verb, WireKey};
@@ -20,7 +20,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// The wait before a connection that broke is opened again. It need not have been the node's fault.
-const REOPEN_FIRST: Duration = Duration::from_millis(5);
+const REOPEN: Duration = Duration::from_millis(5);
+
+/// After so many connections in a row that were of no use, it was.
+const USELESS_MAX: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -131,9 +134,9 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
-        // Opening again after a break is quick at first, and slows down if it keeps breaking.
-        let mut reopen = Backoff::new(REOPEN_FIRST, RETRY_LAST);
         let mut first = None;
+        // Connections in a row that broke before any request was answered.
+        let mut useless = 0;
         loop {
             if first.is_none() && !self.is_down() {
                 first = self.queue.recv().await;
@@ -166,16 +169,24 @@ impl Keeper {
                     continue;
                 }
             };
-            if connection.has_served {
-                reopen.reset();
-            }
+            useless = if connection.has_served {
+                0
+            } else {
+                useless + 1
+            };
             match end {
                 End::Unused => return,
                 End::Idle => self.link.set_state(LinkState::Waiting),
+                End::Broken(why) if useless >= USELESS_MAX => {
+                    useless = 0;
+                    if !self.go_down(&why, None).await {
+                        return;
+                    }
+                }
                 End::Broken(why) => {
                     tracing::debug!(node = %self.node.label, why, "connection lost");
                     self.link.set_state(LinkState::Waiting);
-                    sleep(reopen.wait()).await;
+                    sleep(REOPEN / 2 + jitter(REOPEN / 2)).await;
                 }
             }
         }

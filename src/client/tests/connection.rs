@@ -134,6 +134,25 @@ async fn what_nobody_asked_for_ends_the_connection_before_it_is_taken_for_a_repl
 }
 
 #[tokio::test]
+async fn a_node_whose_connections_are_of_no_use_is_left_alone() {
+    let (address, connections) = serve(|_, mut peer| async move {
+        peer.greet().await;
+        peer.line().await;
+        peer.send("hello\r\n").await;
+    })
+    .await;
+    let client = strict(address).await;
+    let mut calls = 0;
+    while calls < 1000 {
+        assert!(is_unavailable(&client.get("k").await));
+        calls += 1;
+    }
+    // A few, with waits between them, and not one for each call.
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections < 20, "{connections}");
+}
+
+#[tokio::test]
 async fn an_error_line_is_one_callers_and_the_connection_goes_on() {
     let (address, connections) = serve(|_, mut peer| async move {
         peer.greet().await;
@@ -184,10 +203,10 @@ async fn a_change_is_ambiguous_if_the_connection_is_lost_and_a_read_is_not() {
     })
     .await;
     let client = strict(address).await;
-    assert!(is_unavailable(&client.get("k").await));
     let lost = client.incr("k", 1).await.unwrap_err();
     assert!(lost.was_sent() && lost.is_retryable());
     assert_eq!(lost.node(), Some(address.to_string().as_str()));
+    assert!(is_unavailable(&client.get("k").await));
 }
 
 #[tokio::test]
