@@ -1,6 +1,7 @@
 //! [`Builder`]: the settings of a client, each with its default.
 
 use crate::client::{Client, Inner};
+use crate::counters::Faults;
 use crate::node::Settings;
 use crate::stream::Credentials;
 use crate::topology::Topology;
@@ -269,6 +270,7 @@ impl Builder {
             queue_len: self.queue_len,
             value_len_max: self.options.value_len_max,
             credentials: self.credentials,
+            faults: Faults::default(),
             #[cfg(feature = "tls")]
             tls: self.tls.map(crate::Tls::connector).transpose()?,
             flush_after_overflow: self.flush_after_overflow,

@@ -2,6 +2,7 @@
 
 use crate::builder::{Builder, Options};
 use crate::codec::{Encoded, NOTHING, TOMBSTONE};
+use crate::counters::Tally;
 use crate::near::{Change, Near};
 use crate::node::{Node, Settings};
 use crate::op::{Op, Verb, WireKey};
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) flights: Flights,
     pub(crate) local_loads: Semaphore,
     pub(crate) near: Option<Near>,
+    pub(crate) tally: Tally,
 }
 
 /// What a read of a node that is down comes to.
@@ -126,6 +128,7 @@ impl Inner {
             local_loads: Semaphore::new(options.local_loads_max),
             options,
             near,
+            tally: Tally::default(),
         }
     }
 
@@ -263,12 +266,15 @@ impl Client {
         let near = self.0.near.as_ref();
         let near = near.filter(|_| matches!(verb, Verb::Get));
         if let Some(item) = near.and_then(|near| near.get(&place.key)) {
+            self.0.tally.hits.one();
             return Ok(Some(item));
         }
         let asked = near.map(|near| (near, near.ticket()));
         match place.call(verb).await {
             Ok(reply) => {
                 let found = hit(reply);
+                let tally = &self.0.tally;
+                found.as_ref().map_or(&tally.misses, |_| &tally.hits).one();
                 if let (Some(item), Some((near, ticket))) = (&found, asked) {
                     near.keep(&place.key, item, ticket);
                 }

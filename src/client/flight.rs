@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Place};
 use crate::codec::{Encoded, NOTHING, TOMBSTONE};
+use crate::counters::Tally;
 use crate::key::beside;
 use crate::lock::{Lock, token};
 use crate::op::{Dialect, Op, Verb};
@@ -250,6 +251,7 @@ impl Flight {
         let Ok(Ok(_permit)) = timeout(self.policy.load_deadline, permits.acquire()).await else {
             return Landed::Failed(Error::Contended);
         };
+        self.client.inner().tally.local_loads.one();
         match self.load(Arc::new(AtomicBool::new(true)), load).await {
             Ok(payload) => {
                 if let Some(observed) = observed {
@@ -272,10 +274,15 @@ impl Flight {
         F: FnOnce(LoadContext) -> L,
         L: Future<Output = Result<Option<T>, E>>,
     {
+        let tally = &self.client.inner().tally;
+        tally.loads.one();
         let began = clock::now();
         let patience = self.policy.load_deadline;
         let context = LoadContext::new(began + patience, lock_lost);
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Load(error.into());
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            tally.load_errors.one();
+            Error::Load(error.into())
+        };
         let loaded = match timeout(patience, load(context)).await {
             Ok(loaded) => loaded.map_err(|error| failed(error.into()))?,
             Err(_) => return Err(failed(format!("it took longer than {patience:?}").into())),
@@ -330,13 +337,19 @@ impl Flight {
             ops.push(fill);
             ops.extend(self.side_op());
         }
-        let checks_side = ops.len() > 1;
+        let (is_fill, checks_side) = (!ops.is_empty(), ops.len() > 1);
         let release = lock.as_ref().and_then(Lock::release_op);
         // Where that takes a question first.
         let release_later = lock.filter(|_| release.is_none());
         ops.extend(release);
+        let tally = &self.client.inner().tally;
+        if !is_fill && payload.is_some() {
+            tally.fills_refused.one();
+        }
         if !ops.is_empty()
             && let Ok(replies) = self.place.node.call_many(ops).await
+            && is_fill
+            && count_fill(tally, &replies)
             && checks_side
             && let [Reply::Done(filled), side @ Reply::Item(_), ..] = replies.as_slice()
             && cas_of(side) != observed.side
@@ -349,6 +362,18 @@ impl Flight {
             lock.release().await;
         }
     }
+}
+
+/// Whether it was stored.
+fn count_fill(tally: &Tally, replies: &[Reply]) -> bool {
+    let is_stored = matches!(replies.first(), Some(Reply::Done(_)));
+    let count = if is_stored {
+        &tally.fills
+    } else {
+        &tally.fills_refused
+    };
+    count.one();
+    is_stored
 }
 
 const fn cas_of(reply: &Reply) -> Option<u64> {

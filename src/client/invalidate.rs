@@ -81,6 +81,7 @@ impl Client {
     }
 
     async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
+        self.inner().tally.invalidations.one();
         let _change = self.inner().change(&place.key);
         let mut mode = self.inner().options.invalidate;
         if mode == Invalidate::Stale {
@@ -132,6 +133,7 @@ impl Client {
             Error::Unavailable { .. } | Error::Timeout { .. } | Error::Ambiguous { .. }
         );
         if is_missed && place.node.remember(self.marks(place, mode)).await {
+            self.inner().tally.journalled.one();
             Ok(Invalidated::Journalled)
         } else {
             Err(error)

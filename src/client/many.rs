@@ -102,15 +102,21 @@ impl Client {
             missing: Vec::new(),
             failed: HashMap::new(),
         };
+        let tally = &self.inner().tally;
         for (position, reply) in replies {
             let Some(key) = keys.get(position) else {
                 continue;
             };
             let value = match reply {
-                Ok(reply) => match hit(reply) {
-                    Some(item) => self.inner().decode(item).and_then(T::decode).map(Some),
-                    None => Ok(None),
-                },
+                Ok(reply) => {
+                    if let Some(item) = hit(reply) {
+                        tally.hits.one();
+                        self.inner().decode(item).and_then(T::decode).map(Some)
+                    } else {
+                        tally.misses.one();
+                        Ok(None)
+                    }
+                }
                 Err(Error::Unavailable { .. }) if self.inner().options.on_down == OnDown::Miss => {
                     Ok(None)
                 }

@@ -7,6 +7,7 @@
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::connection::{Lost, Outcome, Submission};
+use crate::counters::Faults;
 use crate::journal::Journal;
 use crate::link::{Link, LinkState};
 use crate::op::{Dialect, Op};
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) credentials: Option<Credentials>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::Connector>,
+    pub(crate) faults: Faults,
     /// Empty a node that has missed more invalidations than the journal holds.
     pub(crate) flush_after_overflow: bool,
 }
@@ -320,14 +322,18 @@ impl Node {
         match timeout_at(deadline, link.sender().send(submission)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Error::Closed),
-            Err(_) => Err(Error::Timeout {
-                node: Arc::clone(self.label()),
-                phase: Phase::Queue,
-            }),
+            Err(_) => {
+                self.shared.settings.faults.timeouts.one();
+                Err(Error::Timeout {
+                    node: Arc::clone(self.label()),
+                    phase: Phase::Queue,
+                })
+            }
         }
     }
 
     fn timed_out(&self, link: &Link) -> Error {
+        self.shared.settings.faults.timeouts.one();
         let phase = if link.state() == LinkState::Up {
             Phase::Reply
         } else {
@@ -356,6 +362,7 @@ impl Node {
         if about.is_read || !lost.was_sent {
             return self.unavailable(lost.why);
         }
+        self.shared.settings.faults.unavailable.one();
         Error::Ambiguous {
             node: Arc::clone(self.label()),
             op: about.name,
@@ -364,6 +371,7 @@ impl Node {
     }
 
     fn unavailable(&self, why: String) -> Error {
+        self.shared.settings.faults.unavailable.one();
         Error::Unavailable {
             node: Arc::clone(self.label()),
             why,

@@ -227,6 +227,7 @@ impl Client {
         if let Some(item) = near.and_then(|near| near.get(&place.key))
             && let Seen::Fresh(item) = Seen::of(Reply::Item(item), policy)
         {
+            self.inner().tally.hits.one();
             return Ok(Fetched {
                 value: Some(T::decode(self.inner().decode(item)?)?),
                 source: Source::Fresh,
@@ -247,8 +248,10 @@ impl Client {
                 source,
             })
         };
+        let tally = &self.inner().tally;
         match reply.map_or(Seen::Missing, |reply| Seen::of(reply, policy)) {
             Seen::Fresh(item) => {
+                tally.hits.one();
                 if let TimeLeft::Seconds(left) = item.time_left
                     && policy.is_early(left)
                 {
@@ -260,14 +263,19 @@ impl Client {
                 fetched(self.inner().decode(item)?, Source::Fresh)
             }
             Seen::Stale(item) => {
+                tally.stale.one();
                 self.refresh_behind(place, policy, None, load);
                 fetched(self.inner().decode(item)?, Source::Stale)
             }
-            Seen::Nothing(_) => Ok(Fetched {
-                value: None,
-                source: Source::Fresh,
-            }),
+            Seen::Nothing(_) => {
+                tally.hits.one();
+                Ok(Fetched {
+                    value: None,
+                    source: Source::Fresh,
+                })
+            }
             Seen::Missing | Seen::Tombstone(_) => {
+                tally.misses.add(u64::from(is_reachable));
                 let flight = Flight::new(self, place, policy, None);
                 let landed = self.fly(flight, is_reachable, load);
                 landed.await

@@ -78,3 +78,42 @@ async fn a_value_that_ends_early_does_not_let_an_older_load_through() {
         assert_ne!(found, value("old"), "{mode:?}");
     }
 }
+
+#[tokio::test]
+async fn what_was_done_is_counted() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = builder(nuthatch.address()).build().await.unwrap();
+    let database = Database::new("v");
+    fetch(&client, &database).await;
+    fetch(&client, &database).await;
+    nuthatch.clock().advance(10 * SECOND);
+    fetch(&client, &Database::new("w")).await;
+    wait_for(&client, "w").await;
+    assert!(client.get::<String>("nothing").await.unwrap().is_none());
+    let _ = client.invalidate("k").await.unwrap();
+    client.get_many::<_, String>(&["k", "nothing"]).await;
+    // Changed while it is loaded.
+    let closed = Database::closed("x");
+    let loading = tokio::spawn({
+        let (client, database) = (client.clone(), closed.clone());
+        async move { fetch(&client, &database).await }
+    });
+    closed.wait_for_loads(1).await;
+    let _ = client.invalidate("k").await.unwrap();
+    closed.open();
+    loading.await.unwrap();
+    let counters = client.counters();
+    assert_eq!(
+        (counters.loads, counters.local_loads, counters.load_errors),
+        (3, 0, 0)
+    );
+    assert_eq!((counters.fills, counters.fills_refused), (2, 1));
+    assert_eq!(
+        (counters.stale, counters.invalidations, counters.journalled),
+        (1, 2, 0)
+    );
+    assert_eq!((counters.timeouts, counters.unavailable), (0, 0));
+    // The miss that loaded, two and one of them after an invalidation, and that of "nothing" alone.
+    assert_eq!(counters.misses, 5);
+    assert!(counters.hits >= 2);
+}
