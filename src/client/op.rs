@@ -36,7 +36,7 @@ pub(crate) struct Op {
 pub(crate) enum Verb {
     Get,
     /// Of all these instead of the op's own key, in one line.
-    GetMany(Vec<Arc<[u8]>>),
+    GetMany(Arc<[Arc<[u8]>]>),
     GetAndTouch(Exptime),
     Store(Store),
     Arithmetic(ArithmeticOp, u64),
