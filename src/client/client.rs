@@ -354,7 +354,9 @@ impl Client {
         Ok(stored.await? == CasOutcome::Stored)
     }
 
-    /// Puts bytes behind a value; whether there was one. Its lifetime stays.
+    /// Puts bytes behind a value; whether there was one. Its lifetime stays. A value that was stored compressed cannot be
+    /// read any more after that: let values that grow be stored by a client whose
+    /// [`compress_min`](crate::Builder::compress_min) is above their length.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -370,7 +372,8 @@ impl Client {
             .await
     }
 
-    /// Puts bytes before a value; whether there was one. Its lifetime stays.
+    /// Puts bytes before a value; whether there was one. Its lifetime stays. Not for values that were stored compressed; see
+    /// [`append`](Self::append).
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -480,7 +483,8 @@ impl Client {
     }
 
     /// Deletes an item; whether there was one. Of what is loaded from a database, use
-    /// [`invalidate`](Self::invalidate): a delete does not stop who is about to store the old value.
+    /// [`invalidate`](Self::invalidate): a delete does not stop who is about to store the old value, and
+    /// takes away the mark of an invalidation that does.
     ///
     /// # Errors
     /// As [`set`](Self::set).

@@ -11,30 +11,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use support::{client, echo, opaque, serve};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 #[tokio::test]
 async fn what_was_dropped_before_it_was_written_is_never_sent() {
-    let gate = Arc::new(Semaphore::new(0));
+    let (gate, (hear, mut heard)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
     let server_gate = Arc::clone(&gate);
     let (address, _) = serve(move |_, mut peer| {
-        let gate = Arc::clone(&server_gate);
+        let (gate, hear) = (Arc::clone(&server_gate), hear.clone());
         async move {
             let _permit = gate.acquire().await;
             peer.greet().await;
-            let line = peer.line().await.unwrap();
-            assert!(line.starts_with("mg kept"), "{line}");
-            echo(&mut peer, &line).await;
+            while let Some(line) = peer.line().await {
+                hear.send(line.clone()).unwrap();
+                echo(&mut peer, &line).await;
+            }
         }
     })
     .await;
     let client = client(address).await;
     for _ in 0..10 {
-        let dropped = client.set("dropped", "v", Ttl::NEVER);
+        let dropped = client.get::<String>("dropped");
         assert!(drop_after(3, dropped).await.is_none());
     }
     gate.add_permits(1);
     assert_eq!(client.get::<String>("kept").await.unwrap().unwrap(), "kept");
+    let first = heard.recv().await.unwrap();
+    assert!(first.starts_with("mg kept"), "{first}");
 }
 
 /// Polls a future this many times at most; `None` if it was dropped before it was ready.
