@@ -53,7 +53,11 @@ def running(name, directory, *flags):
     port_file.unlink(missing_ok=True)
     listen = () if "-l" in flags else ("-l", HOST)
     command = [*PROGRAMS[name], "-p", "-1", "-U", "0", *listen, "-u", "root", "-m", "64", *flags]
-    environment = os.environ | {"MEMCACHED_PORT_FILENAME": str(port_file)}
+    # Daemons that run at the same time would want the same port for metrics.
+    environment = os.environ | {
+        "MEMCACHED_PORT_FILENAME": str(port_file),
+        "NUTHATCH_ADMIN": "none",
+    }
     process = subprocess.Popen(command, env=environment)
     try:
         yield Server(name, announced_port(process, port_file), process.pid)

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod address;
+pub mod admin;
 pub mod administer;
 pub mod argv;
 mod auth;

@@ -31,6 +31,8 @@ pub struct Shared {
     pub(crate) sockets: Sockets,
     /// Whether those who connect are looked at.
     pub(crate) accepting: AtomicBool,
+    /// Whether the daemon is about to end.
+    pub(crate) stopping: AtomicBool,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) clock: Clock,
@@ -81,6 +83,7 @@ impl Shared {
             },
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
             stop: Notify::new(),
             clock,
             log_level,
