@@ -38,11 +38,17 @@ fn each_path_answers_and_no_other() {
         .split_whitespace()
         .filter(|word| word.starts_with('/'));
     let paths: Vec<&str> = paths.collect();
-    assert_eq!(paths, ["/livez", "/readyz"]);
+    assert_eq!(paths, ["/metrics", "/livez", "/readyz"]);
     for path in paths {
         let (status, head, body) = get(admin, path);
         assert_eq!(status, 200, "{path}");
-        assert!(head.contains("\r\ncontent-type: text/plain; "), "{head}");
+        let kind = if path == "/metrics" {
+            "version=0.0.4\r\n"
+        } else {
+            "charset=utf-8\r\n"
+        };
+        let content_type = format!("\r\ncontent-type: text/plain; {kind}");
+        assert!(head.contains(&content_type), "{head}");
         assert!(head.contains("\r\nconnection: close"), "{head}");
         assert!(body.ends_with('\n'), "{path}: {body}");
         let head_only = ask(admin, &format!("HEAD {path} HTTP/1.0\r\n\r\n"));
@@ -63,15 +69,15 @@ fn each_path_answers_and_no_other() {
 
 #[test]
 fn a_daemon_that_stops_is_live_and_not_ready() {
-    let nuthatch = Nuthatch::start(&[ANY_PORT.as_slice(), &["-A"]].concat()).unwrap();
+    let flags = ["-A", "-m", "100", "-I", "20m"];
+    let nuthatch = Nuthatch::start(&[ANY_PORT.as_slice(), &flags].concat()).unwrap();
     let admin = nuthatch.admin_address().unwrap();
     assert_eq!(get(admin, "/readyz").0, 200);
-    // Answers that nobody reads: the daemon gives them some time.
+    // An answer larger than what sockets hold, which nobody reads: the daemon gives it some time.
     let mut unread = nuthatch.connect().unwrap();
-    let value = "v".repeat(1_000_000);
-    let set = format!("set a 0 0 {}\r\n{value}\r\n", value.len());
-    unread.write_all(set.as_bytes()).unwrap();
-    unread.write_all("get a\r\n".repeat(50).as_bytes()).unwrap();
+    let value = "v".repeat(16 << 20);
+    let requests = format!("set a 0 0 {}\r\n{value}\r\nget a\r\n", value.len());
+    unread.write_all(requests.as_bytes()).unwrap();
     let mut first = [0; 16];
     unread.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"STORED\r\nVALUE a ");
@@ -82,6 +88,68 @@ fn a_daemon_that_stops_is_live_and_not_ready() {
     assert_eq!(get(admin, "/livez").0, 200);
     nuthatch.wait().unwrap();
     assert!(TcpStream::connect(admin).is_err());
+}
+
+/// The value of a series in a page of metrics.
+fn value(page: &str, series: &str) -> f64 {
+    let mut lines = page.lines().filter_map(|line| line.rsplit_once(' '));
+    let (_, value) = lines.find(|(name, _)| *name == series).unwrap();
+    value.parse().unwrap()
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let nuthatch = Nuthatch::start(&[&ANY_PORT, ["-I", "1k"].as_slice()].concat()).unwrap();
+    let admin = nuthatch.admin_address().unwrap();
+    let mut client = nuthatch.connect().unwrap();
+    let large = format!("set big 0 0 2000\r\n{}\r\n", "x".repeat(2000));
+    let requests = "set a 0 0 1\r\n1\r\nset b 0 10 1\r\n1\r\nget a b n\r\ntouch n 0\r\n";
+    client
+        .write_all(format!("{requests}{large}mn\r\n").as_bytes())
+        .unwrap();
+    read_until(&mut client, "MN\r\n");
+    nuthatch.clock().advance(Duration::from_secs(11));
+    client
+        .write_all(b"get b\r\nflush_all\r\nget a\r\nmn\r\n")
+        .unwrap();
+    read_until(&mut client, "MN\r\n");
+    let page = get(admin, "/metrics").2;
+    for (series, expected) in [
+        ("memcached_up", 1.0),
+        ("memcached_uptime_seconds", 11.0),
+        (
+            r#"memcached_commands_total{command="get",status="hit"}"#,
+            2.0,
+        ),
+        (
+            r#"memcached_commands_total{command="get",status="miss"}"#,
+            3.0,
+        ),
+        (
+            r#"memcached_commands_total{command="set",status="hit"}"#,
+            2.0,
+        ),
+        ("memcached_item_too_large_total", 1.0),
+        (r#"nuthatch_limit_hits_total{limit="item_size"}"#, 1.0),
+        (r#"nuthatch_miss_total{reason="absent"}"#, 2.0),
+        (r#"nuthatch_miss_total{reason="expired"}"#, 1.0),
+        (r#"nuthatch_miss_total{reason="flushed"}"#, 1.0),
+        (r#"nuthatch_connections{state="request"}"#, 1.0),
+        ("nuthatch_stopping", 0.0),
+        ("nuthatch_uptime_seconds", 11.0),
+    ] {
+        let got = value(&page, series);
+        assert!((got - expected).abs() < f64::EPSILON, "{series} {got}");
+    }
+}
+
+fn read_until(client: &mut impl Read, end: &str) {
+    let mut read = String::new();
+    while !read.ends_with(end) {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        read.push(byte[0].into());
+    }
 }
 
 #[test]

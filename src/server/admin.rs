@@ -1,6 +1,7 @@
 //! The admin listener: health and metrics over HTTP, for probes, Prometheus and people. It changes nothing.
 
 use crate::config::ConfigError;
+use crate::metrics;
 use crate::shared::Shared;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// The port of memcached's exporter, where whoever has scraped one looks.
@@ -144,8 +146,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let answer = service_fn(|request: Request<_>| {
-        let answer = answer(&shared, request.method(), request.uri().path());
-        async { Ok::<_, Infallible>(answer) }
+        let shared = Arc::clone(&shared);
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        // Metrics take their time, and locks: accepting clients must not wait for that.
+        let answer = spawn_blocking(move || answer(&shared, &method, &path));
+        async {
+            let failed = text(StatusCode::INTERNAL_SERVER_ERROR, "please report this\n");
+            Ok::<_, Infallible>(answer.await.unwrap_or(failed))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -169,6 +177,11 @@ fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Full<Bytes>>
     }
     match path {
         "/" => text(StatusCode::OK, INDEX),
+        "/metrics" => page(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            metrics::render(shared),
+        ),
         "/livez" => live(shared),
         "/readyz" if shared.stopping.load(Ordering::Relaxed) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
@@ -186,6 +199,7 @@ const INDEX: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "
 
+/metrics  for Prometheus
 /livez    200 while all workers run, else 503
 /readyz   200 while clients are served, 503 once the daemon stops
 "

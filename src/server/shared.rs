@@ -12,10 +12,10 @@ use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
 use crate::watch::{Observers, Watchers};
 use nuthatch_protocol::{ErrorReply, Response};
-use nuthatch_store::{Config as StoreConfig, Store};
+use nuthatch_store::{Config as StoreConfig, Restored, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -33,6 +33,10 @@ pub struct Shared {
     pub(crate) accepting: AtomicBool,
     /// Whether the daemon is about to end.
     pub(crate) stopping: AtomicBool,
+    /// Whether a snapshot is coming back.
+    pub(crate) restoring: AtomicBool,
+    /// What became of it.
+    pub(crate) restored: OnceLock<Restored>,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) clock: Clock,
@@ -84,6 +88,8 @@ impl Shared {
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            restoring: AtomicBool::new(false),
+            restored: OnceLock::new(),
             stop: Notify::new(),
             clock,
             log_level,
