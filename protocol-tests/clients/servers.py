@@ -47,7 +47,7 @@ class Server:
 
 
 @contextmanager
-def running(name, directory, *flags):
+def running(name, directory, *flags, log=None):
     """Runs the daemon called `name` until the block ends; it has to be alive until then."""
     port_file = directory / "port"
     port_file.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def running(name, directory, *flags):
         "MEMCACHED_PORT_FILENAME": str(port_file),
         "NUTHATCH_ADMIN": "none",
     }
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         yield Server(name, announced_port(process, port_file), process.pid)
         assert process.poll() is None, f"{name} died with status {process.returncode}"
