@@ -47,6 +47,14 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock since the daemon started, as exactly as the machine knows it.
+    pub(crate) fn precise(&self) -> Duration {
+        match &self.0 {
+            Source::Machine(start) => start.elapsed(),
+            Source::Manual(millis) => Duration::from_millis(millis.load(Ordering::SeqCst)),
+        }
+    }
+
     /// The moment this is called.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Now {

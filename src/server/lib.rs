@@ -25,6 +25,7 @@ mod execute_meta;
 mod feed;
 pub mod flags;
 mod input;
+mod latency;
 mod listener;
 mod maintenance;
 mod metrics;

@@ -25,7 +25,8 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_requests(sources);
         set_restore(sources);
     });
-    sorted(&handle.render())
+    // The recorder has no histogram that can be set.
+    sorted(&handle.render()) + &sources.shared.latencies().render()
 }
 
 /// The same families in the order of their names, and in each the series in that of their labels.

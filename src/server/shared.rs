@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
+use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
 use crate::stats_conns::Sockets;
@@ -177,6 +178,11 @@ impl Shared {
         let totals = self.sum();
         *lock(&self.reset) = totals;
         self.store.reset_counters();
+    }
+
+    /// How long the answers of all threads took.
+    pub(crate) fn latencies(&self) -> Histograms {
+        Histograms::sum(lock(&self.threads).iter().map(|thread| &thread.latencies))
     }
 
     fn sum(&self) -> Totals {
