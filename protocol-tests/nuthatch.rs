@@ -3,7 +3,8 @@
 
 use crate::replay::Peer;
 use nuthatch::{
-    Bound, Shared, Worker, argv, clock::Clock, config::Config, connection, telemetry::LogLevel,
+    Bound, Shared, Worker, clock::Clock, config::Config, connection, given::Given,
+    telemetry::LogLevel,
 };
 use std::{
     ffi::OsString,
@@ -30,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Flags that nuthatch refuses.
 pub fn config(flags: &[&str]) -> Result<Config, String> {
     let flags = ["nuthatch"].iter().chain(flags).map(OsString::from);
-    let flags = argv::parse(flags, |_| None).map_err(|error| error.to_string())?;
-    Config::from_flags(&flags).map_err(|error| error.to_string())
+    let given = Given::read(flags, |_| None).map_err(|error| error.to_string())?;
+    Config::from_flags(&given.flags).map_err(|error| error.to_string())
 }
 
 /// A whole daemon on a port of its own choosing, stopped when this is dropped.

@@ -2,6 +2,7 @@
 end, is in src/server/tests/command_line.rs."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from pymemcache import Client
 
-from servers import HOST, NUTHATCH, announced_port
+from servers import HOST, NUTHATCH, PROGRAMS, announced_port
 
 EXIT_SECONDS_MAX = 10
 
@@ -51,7 +52,7 @@ LINES = {
     "Mimir": ["-m 100", "--max-item-size=1m", "-o", "modern", "-t", "2"],
     "in one word": ["-vm64", "-c64"],
     "twice": ["-m", "32", "-m", "64"],
-    "abbreviated": ["--memory=64", "--thr=2", "--conn=100"],
+    "abbreviated": ["--memory-l=64", "--thr=2", "--conn=100"],
     "no UDP": ["-U", "0", "-B", "ascii", "-b", "512", "-R", "20", "-f", "1.1", "-n", "64", "-L"],
     "many options": [
         "-o",
@@ -73,6 +74,30 @@ def test_a_usual_line_starts_and_serves(line, tmp_path):
         assert process.wait(EXIT_SECONDS_MAX) == 0
 
 
+OPTIONS = """
+    slab_reassign,slab_automove slab_automove=2 slab_automove=3 no_slab_automove no_slab_reassign slab_automove_ratio=0.8
+    slab_automove_ratio slab_automove_ratio=0 slab_automove_ratio=1.1 slab_automove_window=3 slab_automove_window=2
+    hashpower hashpower=12 hashpower=11 hashpower=33 no_hashexpand hash_algorithm=murmur3 hash_algorithm=md5 hash_algorithm
+    tail_repair_time=10 tail_repair_time=9 lru_crawler no_lru_crawler lru_crawler_sleep=1000000 lru_crawler_sleep=1000001
+    lru_crawler_tocrawl=100 lru_crawler_tocrawl=x lru_maintainer no_lru_maintainer hot_lru_pct=79 hot_lru_pct=80
+    warm_lru_pct=1 warm_lru_pct=0 hot_max_factor=0.2 hot_max_factor=0 warm_max_factor=2 warm_max_factor=x temporary_ttl=61
+    temporary_ttl idle_timeout=60 idle_timeout read_buf_mem_limit=10 read_buf_mem_limit=x resp_obj_mem_limit
+    watcher_logbuf_size=256 watcher_logbuf_size worker_logbuf_size=64 worker_logbuf_size=x slab_chunk_max=16384
+    slab_sizes=100-200 track_sizes modern no_modern no_chunked_items inline_ascii_resp no_inline_ascii_resp
+    maxconns_fast no_maxconns_fast drop_privileges no_drop_privileges nonsense
+""".split()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_is_taken_or_refused_as_memcached_does(option):
+    # With -V after it, memcached reads it and ends.
+    theirs = subprocess.run([*PROGRAMS["memcached"], "-o", option, "-V"], capture_output=True)
+    ours = subprocess.run(
+        [NUTHATCH, "config", "check", "-u", "root", "-o", option], capture_output=True
+    )
+    assert ours.returncode == theirs.returncode, (ours.stderr, theirs.stderr)
+
+
 def test_who_is_not_root_may_name_nonsense_as_user(tmp_path):
     """Loki's chart does: -u and a port number."""
     with TemporaryDirectory(dir="/tmp") as directory:
@@ -90,17 +115,33 @@ def test_it_may_be_called_memcached(tmp_path):
         assert settings(port)[b"maxbytes"] == 32 << 20
 
 
-def test_settings_come_from_the_environment_where_no_flag_says_otherwise(tmp_path):
+def test_a_flag_counts_more_than_the_environment_and_that_more_than_the_file(tmp_path):
     variables = {
         "NUTHATCH_MEMORY_LIMIT": "128",
         "NUTHATCH_CONN_LIMIT": "77",
         "NUTHATCH_PORT": "tcp://10.0.0.1:11211",
         "NUTHATCH_USER": "root",
     }
-    line = ["-p", "-1", "-c", "99"]
+    file = tmp_path / "nuthatch.toml"
+    file.write_text("threads = 3\nmemory-limit = 32\n\n[extended]\nidle_timeout = 60\n")
+    line = ["-p", "-1", "-c", "99", "--config", str(file)]
     with started(tmp_path, *line, **variables) as (_, port):
         found = settings(port)
         assert (found[b"maxbytes"], found[b"maxconns"]) == (128 << 20, 99)
+        assert (found[b"num_threads"], found[b"idle_timeout"]) == (3, 60)
+
+
+def test_debians_configuration_starts_once_it_is_converted(tmp_path):
+    debian = Path("/etc/memcached.conf").read_text().replace("11211", "-1")
+    file = tmp_path / "memcached.conf"
+    file.write_text(f"{debian}\n-c 77\n-P {tmp_path}/memcached.pid\n")
+    toml = tmp_path / "nuthatch.toml"
+    convert = [NUTHATCH, "config", "convert", str(file)]
+    toml.write_text(subprocess.run(convert, check=True, text=True, capture_output=True).stdout)
+    subprocess.run([NUTHATCH, "config", "check", "--config", str(toml)], check=True)
+    # As the user of the package it could not write its port here.
+    with started(tmp_path, "--config", str(toml), "-u", "root") as (_, port):
+        assert settings(port)[b"maxconns"] == 77
 
 
 def test_what_has_no_effect_is_said(tmp_path):
@@ -109,3 +150,15 @@ def test_what_has_no_effect_is_said(tmp_path):
         log = process.stderr.read()
         assert "-o slab_automove has no effect: there are no slabs" in log
         assert "-n has no effect" in log
+
+
+def test_colours_are_for_terminals_that_want_them():
+    for variables, coloured in [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)]:
+        terminal, theirs = pty.openpty()
+        command = [NUTHATCH, "-u", "root", "-c", "0"]
+        subprocess.run(command, env=variables, stderr=theirs)
+        os.close(theirs)
+        with open(terminal, "rb", buffering=0) as terminal:
+            log = terminal.read(1000)
+        assert b"(-c)" in log
+        assert (b"\x1b" in log) == coloured

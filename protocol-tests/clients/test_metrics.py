@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,10 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pymemcache import Client
 
+import exporter
 from servers import START_SECONDS_MAX, running
-
-EXPORTER_SERIES = Path(__file__).with_name("exporter_series.txt")
-SERIES = re.compile(r"(?P<type>[CG]) (?P<name>\w+) \{(?P<labels>.*)\} (?P<source>.+)")
+from wire import Wire
 
 # promtool's only complaints: how the exporter calls these, and so must we.
 MISNAMED = {
@@ -26,6 +24,16 @@ MISNAMED = {
     "memcached_slab_items_moves_within_lru",
     "memcached_slab_mem_requested_bytes",
     "memcached_uptime_seconds",
+}
+
+# What it has from the system, if it is told of a file with the process id.
+OF_THE_SYSTEM = {
+    ("process_cpu_seconds_total",),
+    ("process_open_fds",),
+    ("process_max_fds",),
+    ("process_resident_memory_bytes",),
+    ("process_virtual_memory_bytes",),
+    ("process_start_time_seconds",),
 }
 
 MEMORY_ERROR_MAX = 0.05
@@ -54,19 +62,6 @@ def start(tmp_path):
         yield start, page
 
 
-def expected_series():
-    """What the exporter would tell: (name, labels) to (type, source)."""
-    series = {}
-    for line in EXPORTER_SERIES.read_text().splitlines():
-        if line.startswith("#"):
-            continue
-        found = SERIES.fullmatch(line)
-        labels = frozenset(tuple(label.split("=")) for label in found["labels"].split())
-        kind = {"C": "counter", "G": "gauge"}[found["type"]]
-        series["memcached_" + found["name"], labels] = kind, found["source"]
-    return series
-
-
 def told_series(page):
     """What the page tells: (name, labels) to (type, value). Each family has HELP and is there once."""
     lines = [line for line in page.splitlines() if not line.startswith("#")]
@@ -85,27 +80,13 @@ def told_series(page):
     return series
 
 
-def statistics(client):
-    """All that the exporter reads over a connection: (list, name) to text."""
-    values = {}
-    with client.makefile("rb") as file:
-        for name in ("", "items", "slabs", "settings"):
-            client.sendall(f"stats {name}".strip().encode() + b"\r\n")
-            while (line := file.readline().decode().strip()) != "END":
-                _, key, value = line.split(" ", 2)
-                key = key.removeprefix("items:").removeprefix("1:")
-                values[name or "stats", key] = value
-    return values
-
-
-def exporters_value(source, values):
-    """What the exporter makes of statistics, by a source of its list."""
-    if source.startswith("="):
-        return float(source[1:])
-    group, name, *others = source.split()
-    text = values[group, name]
-    value = float({"yes": 1, "no": 0}.get(text, text))
-    return value - sum(float(values[group, other.removeprefix("-")]) for other in others)
+def exporters_key(name, labels):
+    """The series as `exporter` has it: labels by their values, in the exporter's order."""
+    labels = dict(labels)
+    order = ("slab", "lru", "command", "status", "version")
+    values = [labels.pop(label) for label in order if label in labels]
+    assert not labels, labels
+    return (name.removeprefix("memcached_"), *values)
 
 
 def use(server):
@@ -128,32 +109,25 @@ def test_names_types_labels_and_values_are_the_exporters(start):
     start, page = start
     with start() as server:
         use(server)
-        with closing(socket.create_connection(server.endpoint)) as client:
-            before = statistics(client)
+        with Wire(server.endpoint) as wire:
+            # Only then the exporter is told how many items are temporary.
+            assert wire.ask(b"lru temp_ttl 60") == b"OK"
+            before = exporter.scrape(wire)
             told = told_series(page())
-            after = statistics(client)
+            after = exporter.scrape(wire)
     told = {key: value for key, value in told.items() if key[0].startswith("memcached_")}
-    expected = expected_series()
-    version = frozenset({("version", before["stats", "version"])})
-    expected["memcached_version", version] = expected.pop(
-        ("memcached_version", frozenset({("version", "*")}))
-    )
-    assert told.keys() == expected.keys()
-    assert {key: kind for key, (kind, _) in told.items()} == {
-        key: kind for key, (kind, _) in expected.items()
-    }
-    # All of the exporter's 103 names but 19 of flash, 12 of the proxy and two that it has only
-    # then; and six that it has from the system.
-    assert len({name for name, _ in told}) == 103 - 19 - 12 - 2 + 6
-    for key, (_, source) in expected.items():
-        _, value = told[key]
-        if source == "?":
-            assert value > 0, key
-        else:
-            # Reading statistics changes some, and a connection may be closed meanwhile.
-            least, most = sorted(exporters_value(source, values) for values in (before, after))
-            assert least <= value <= most, key
-    assert before["stats", "cas_hits"] == "1" and before["stats", "cas_badval"] == "1"
+    for (name, _), (kind, _) in told.items():
+        is_counter = name.endswith("_total") or name in MISNAMED
+        assert kind == ("counter" if is_counter else "gauge"), name
+    values = {exporters_key(*key): value for key, (_, value) in told.items()}
+    of_the_system = {key: values.pop(key) for key in OF_THE_SYSTEM}
+    assert all(value > 0 for value in of_the_system.values()), of_the_system
+    assert values.keys() == before.keys()
+    for key, value in values.items():
+        # Reading statistics changes some, and a connection may be closed meanwhile.
+        least, most = sorted((before[key], after[key]))
+        assert least <= value <= most, key
+    assert values["commands_total", "cas", "hit"] == values["commands_total", "cas", "badval"] == 1
 
 
 def test_an_empty_daemon_tells_the_same_series(start):

@@ -88,7 +88,7 @@ fn what_was_saved_too_long_ago_stays_out() {
         assert_eq!(answer == "VA 1\r\n", items == 1, "{flags:?} {seconds}");
         // The next snapshot has it, or nothing, when this one has been read to its end.
         drop((daemon, peer));
-        let is_empty = fs::metadata(&file).unwrap().len() == 48;
+        let is_empty = fs::metadata(&file).unwrap().len() == 56;
         assert_eq!(is_empty, items == 0, "{flags:?} {seconds}");
     }
 }

@@ -115,6 +115,8 @@ impl ErrorReply<'static> {
     pub const AUTH_TERMINATION: Self = Self(b"CLIENT_ERROR bad command line termination");
     /// A login that nobody has.
     pub const AUTH_FAILURE: Self = Self(b"CLIENT_ERROR authentication failure");
+    /// `config get cluster` before any node is known.
+    pub const NO_CLUSTER_NODES: Self = Self(b"SERVER_ERROR no node of the cluster is known yet");
     /// The server was started with `-F`.
     pub const FLUSH_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR flush_all not allowed");
     /// The server was started with `-X`.

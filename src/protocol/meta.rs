@@ -97,6 +97,13 @@ impl<'a> Meta<'a> {
     }
 }
 
+impl<'a> MetaStorage<'a> {
+    /// A value of that length for the key.
+    pub const fn new(meta: Meta<'a>, value_len: u64) -> Self {
+        Self { meta, value_len }
+    }
+}
+
 /// Appends base64 of a key to `out`.
 pub(crate) fn put_base64(key: &[u8], out: &mut impl BufMut) {
     let mut text = [0; BASE64_LEN_MAX];
@@ -148,7 +155,7 @@ pub(crate) fn storage(rest: &[u8]) -> Result<Request<'_>, Refusal> {
     meta(key, tokens.rest(), 3)
         .and_then(|meta| {
             meta.flags.mode()?;
-            Ok(Request::MetaSet(MetaStorage { meta, value_len }))
+            Ok(Request::MetaSet(MetaStorage::new(meta, value_len)))
         })
         .map_err(|reply| Refusal {
             body_len: value_len.saturating_add(2),

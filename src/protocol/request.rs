@@ -78,6 +78,10 @@ impl Request<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdminCommand {
+    /// `config`, which ElastiCache has and memcached has not.
+    Config,
+    /// `debugtime`.
+    DebugTime,
     /// `lru`.
     Lru,
     /// `lru_crawler`.
@@ -94,6 +98,8 @@ impl AdminCommand {
     /// The command as it is typed.
     pub const fn word(self) -> &'static [u8] {
         match self {
+            Self::Config => b"config",
+            Self::DebugTime => b"debugtime",
             Self::Lru => b"lru",
             Self::LruCrawler => b"lru_crawler",
             Self::RefreshCerts => b"refresh_certs",

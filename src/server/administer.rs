@@ -1,12 +1,16 @@
 //! Requests about the daemon and not about an item.
 
+use crate::cluster::{CLUSTER_NAME, Cluster};
 use crate::dump::Dump;
 use crate::execute::Context;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::stats_text;
 use crate::watch::Streams;
-use nuthatch_protocol::{AdminCommand, ErrorReply, MemoryLimit, Request, Response};
+use nuthatch_protocol::{
+    AdminCommand, ErrorReply, MemoryLimit, Request, Response, Tokens, parse_u32,
+};
+use std::time::Duration;
 
 /// What `version` answers. Clients look for the release of memcached whose commands they may use; a
 /// suffix, as memcached's own builds between releases have one, says who answers.
@@ -17,6 +21,9 @@ const MEMORY_LIMIT_MEBIBYTES_MIN: u32 = 8;
 
 /// Above this, somebody meant bytes (memcached `process_memlimit_command`).
 const MEMORY_LIMIT_MEBIBYTES_MAX: u32 = 1_000_000_000;
+
+/// The release alone, for clients of ElastiCache: they compare it with 1.4.14, and take no suffix.
+const RELEASE: &str = "1.6.45";
 
 /// What to do about such a request.
 #[derive(Debug)]
@@ -56,11 +63,13 @@ pub(crate) fn answer(
         Request::Admin(AdminCommand::LruCrawler, arguments) => {
             return lru_crawler(shared, arguments, out);
         }
+        Request::Admin(AdminCommand::Config, arguments) => config(shared, arguments, out),
         Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
         Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
         Request::Admin(AdminCommand::RefreshCerts, _) => refresh_certificates(shared),
+        Request::Admin(AdminCommand::DebugTime, arguments) => debug_time(shared, arguments),
         Request::Admin(AdminCommand::Watch, streams) => return watch(shared, streams, out),
-        Request::Version => Response::Version(VERSION.as_bytes()),
+        Request::Version => Response::Version(version(shared).as_bytes()),
         Request::Shutdown(mode) => match shared.request_stop(mode) {
             Some(refusal) => refusal,
             None => return Stop,
@@ -68,6 +77,25 @@ pub(crate) fn answer(
         // Also a request of a later version of the protocol.
         _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
     })
+}
+
+/// `p` lets the clock stand still, `r` lets it go on, a number moves it on by so many seconds.
+fn debug_time(shared: &Shared, arguments: &[u8]) -> Response<'static> {
+    let clock = &shared.clock;
+    let is_done = match arguments {
+        _ if !shared.config.debug_time => false,
+        b"p" => clock.pause(true),
+        b"r" => clock.pause(false),
+        seconds => match parse_u32(seconds) {
+            Some(seconds) => clock.advance(Duration::from_secs(seconds.into())),
+            None => return Response::Error(ErrorReply::BAD_FORMAT),
+        },
+    };
+    if is_done {
+        Response::Ok
+    } else {
+        Response::Error(ErrorReply::UNKNOWN_COMMAND)
+    }
 }
 
 fn watch(shared: &Shared, streams: &[u8], out: &Output) -> Administered {
@@ -92,6 +120,35 @@ fn refresh_certificates(shared: &Shared) -> Response<'static> {
             Response::Error(ErrorReply::CERTIFICATES)
         }
     }
+}
+
+/// What `version` answers.
+fn version(shared: &Shared) -> &'static str {
+    match shared.cluster {
+        Some(_) => RELEASE,
+        None => VERSION,
+    }
+}
+
+/// `config get cluster`; without a cluster there is no such command.
+fn config(shared: &Shared, arguments: &[u8], out: &mut Output) -> Response<'static> {
+    let mut words = Tokens::new(arguments);
+    match &shared.cluster {
+        Some(cluster) if words.next() == Some(b"get") && words.next() == Some(CLUSTER_NAME) => {
+            put_cluster(cluster, b"CONFIG cluster", out)
+        }
+        _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
+    }
+}
+
+/// The nodes as a value, whose line begins with `head`.
+pub(crate) fn put_cluster(cluster: &Cluster, head: &[u8], out: &mut Output) -> Response<'static> {
+    let Some(body) = cluster.body() else {
+        return Response::Error(ErrorReply::NO_CLUSTER_NODES);
+    };
+    out.put_text(head);
+    out.put_text(format!(" 0 {}\r\n{body}\r\n", body.len()).as_bytes());
+    Response::End
 }
 
 fn lru_crawler(shared: &Shared, arguments: &[u8], out: &Output) -> Administered {

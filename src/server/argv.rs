@@ -1,150 +1,114 @@
 //! memcached's command-line dialect, where it is not that of clap: what unit files, images and charts
 //! pass is turned into what [`Flags`] reads.
 
-use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory};
-use std::ffi::OsString;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command, CommandFactory as _};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
+use crate::administer::VERSION;
 use crate::flags::Flags;
 
-/// What every variable that stands for a flag begins with.
-const VARIABLE_PREFIX: &str = "NUTHATCH_";
+/// Whether the program is to be memcached and nothing else: it is called so, or an image puts the name in front.
+pub fn is_memcached(arguments: &[OsString]) -> bool {
+    let name = arguments
+        .first()
+        .and_then(|program| Path::new(program).file_name());
+    let first_word = arguments.get(1).map(OsString::as_os_str);
+    [name, first_word].contains(&Some(OsStr::new("memcached")))
+}
 
-/// What Kubernetes puts into such a variable for a service of that name: no value of any flag.
-const SERVICE_URL_PREFIXES: [&str; 2] = ["tcp://", "udp://"];
-
-/// Parses the arguments and, for flags that are not among them, the environment. Words that are no flags are
-/// skipped, as memcached skips them: images put `memcached` in front.
-///
-/// # Errors
-/// Unknown flags, and values that cannot be read; also for help and version, which are to be printed.
-pub fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Flags, clap::Error> {
-    use clap::FromArgMatches as _;
-    let mut arguments = arguments.into_iter();
-    let name = arguments.next().unwrap_or_else(|| "nuthatch".into());
-    let arguments: Vec<OsString> = arguments.map(untie_count).collect();
+/// The daemon's command line. Scripts take the first line of `memcached -h` apart to learn the version.
+pub fn command(arguments: &[OsString]) -> Command {
     let command = Flags::command();
-    let line = |extra: &[OsString]| {
-        let all = [std::slice::from_ref(&name), extra, arguments.as_slice()].concat();
-        command.clone().try_get_matches_from(all)
+    let command = if is_memcached(arguments) {
+        command.name("memcached").version(VERSION)
+    } else {
+        command
     };
-    let matches = line(&[])?;
-    let mut extra = Vec::new();
-    for flag in command.get_arguments() {
-        let is_given =
-            matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-        // What only prints is asked for by people, not by their environment.
-        let prints = matches!(flag.get_action(), ArgAction::Help | ArgAction::Version);
-        let Some(long) = flag.get_long().filter(|_| !is_given && !prints) else {
-            continue;
-        };
-        let Some(value) = variable(&variable_name(long)).filter(|value| !is_of_kubernetes(value))
-        else {
-            continue;
-        };
-        let takes_value = flag.get_action().takes_values();
-        if takes_value {
-            extra.push(format!("--{long}={value}").into());
-        } else if let Ok(times @ 1..) = value.trim().parse::<u8>() {
-            extra.extend(std::iter::repeat_n(
-                OsString::from(format!("--{long}")),
-                times.into(),
-            ));
-        } else if value.trim() == "true" {
-            extra.push(format!("--{long}").into());
-        }
-    }
-    Flags::from_arg_matches(&line(&extra)?)
+    let first_line = command.render_version();
+    command.before_help(first_line)
 }
 
-/// The environment variable of a flag.
-fn variable_name(long: &str) -> String {
-    let upper = long.to_uppercase().replace('-', "_");
-    format!("{VARIABLE_PREFIX}{upper}")
-}
-
-fn is_of_kubernetes(value: &str) -> bool {
-    SERVICE_URL_PREFIXES
-        .iter()
-        .any(|prefix| value.starts_with(prefix))
+/// The arguments as clap understands them.
+pub fn tidy(arguments: &[OsString]) -> Vec<OsString> {
+    let mut arguments = arguments.iter();
+    let program = arguments.next().cloned();
+    let program = program.unwrap_or_else(|| "nuthatch".into());
+    std::iter::once(program)
+        .chain(arguments.map(untie_count))
+        .collect()
 }
 
 /// `--verbose=3`, which getopt takes, is `-vvv`.
-fn untie_count(argument: OsString) -> OsString {
+fn untie_count(argument: &OsString) -> OsString {
     let count = argument
         .to_str()
         .and_then(|text| text.strip_prefix("--verbose="));
     match count.and_then(|count| count.parse::<usize>().ok()) {
         Some(count @ 1..=9) => format!("-{}", "v".repeat(count)).into(),
         Some(_) => "-v".into(),
-        None => argument,
+        None => argument.clone(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Parses a tidy line with further arguments in front of its own.
+pub(crate) fn matches(
+    command: &Command,
+    line: &[OsString],
+    extra: &[OsString],
+) -> Result<ArgMatches, clap::Error> {
+    let (program, line) = line.split_at_checked(1).unwrap_or((line, &[]));
+    command
+        .clone()
+        .try_get_matches_from([program, extra, line].concat())
+}
 
-    fn parse_with(arguments: &[&str], variables: &[(&str, &str)]) -> Flags {
-        let arguments = ["nuthatch"].iter().chain(arguments).map(OsString::from);
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
+/// Takes flags that there are not out of a tidy line, with what is tied to them, and gives them. What stands behind
+/// them as a word of its own is skipped anyway.
+pub(crate) fn take_unknown(command: &Command, line: &mut Vec<OsString>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    // Each turn takes one out.
+    for _ in 0..line.len() {
+        let Err(error) = matches(command, line, &[]) else {
+            break;
         };
-        parse(arguments, variable).unwrap()
+        let Some(flag) = unknown_flag(&error) else {
+            break;
+        };
+        let is_it = |argument: &OsString| {
+            let argument = argument.to_string_lossy();
+            let value = argument.strip_prefix(&flag);
+            value.is_some_and(|value| {
+                value.is_empty() || value.starts_with('=') || !flag.starts_with("--")
+            })
+        };
+        let Some(place) = line.iter().position(is_it) else {
+            break;
+        };
+        unknown.push(line.remove(place).to_string_lossy().into_owned());
     }
+    unknown
+}
 
-    #[test]
-    fn words_that_are_no_flags_are_skipped() {
-        for arguments in [
-            &["memcached", "-m", "128"][..],
-            &["-m", "128", "foo"],
-            &["memcached", "-m 128", "foo", "-v"],
-            &["-m", "64", "-m", " 128"],
-            &["--memory-limit=128"],
-            &["--memory-l=128"],
-        ] {
-            assert_eq!(
-                parse_with(arguments, &[]).memory_limit,
-                128,
-                "{arguments:?}"
-            );
+fn unknown_flag(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(flag) => Some(flag.clone()),
+        _ => None,
+    }
+}
+
+/// What clap says to these arguments, were they the only ones, in one line.
+pub(crate) fn check(command: &Command, arguments: &[OsString]) -> Result<(), String> {
+    match matches(command, &["nuthatch".into()], arguments) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Err(line.trim_start_matches("error: ").to_owned())
         }
-    }
-
-    #[test]
-    fn verbosity_may_be_a_number() {
-        assert_eq!(parse_with(&["--verbose=3"], &[]).verbose, 3);
-        assert_eq!(parse_with(&["-vv"], &[]).verbose, 2);
-        assert_eq!(parse_with(&["-v", "--verbose"], &[]).verbose, 2);
-    }
-
-    #[test]
-    fn a_variable_stands_for_a_flag_that_is_not_given() {
-        let variables = [
-            ("NUTHATCH_MEMORY_LIMIT", "256"),
-            ("NUTHATCH_LISTEN", "127.0.0.1"),
-            ("NUTHATCH_DISABLE_EVICTIONS", "true"),
-            ("NUTHATCH_VERBOSE", "2"),
-            ("NUTHATCH_PORT", "tcp://10.0.0.1:11211"),
-        ];
-        let flags = parse_with(&[], &variables);
-        assert_eq!(
-            (flags.memory_limit, flags.port, flags.verbose),
-            (256, 11211, 2)
-        );
-        assert_eq!(flags.listen, ["127.0.0.1"]);
-        assert!(flags.disable_evictions);
-        let flags = parse_with(&["-m", "64", "-l", "::1"], &variables);
-        assert_eq!(
-            (flags.memory_limit, flags.listen),
-            (64, vec!["::1".to_owned()])
-        );
-        assert!(!parse_with(&[], &[("NUTHATCH_DISABLE_EVICTIONS", "false")]).disable_evictions);
-        // Images tell so which release they hold.
-        assert_eq!(parse_with(&[], &[("NUTHATCH_VERSION", "1")]).port, 11211);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::address::{self, Listen};
 use crate::admin::{self, AdminAddress};
+use crate::cluster::ClusterSource;
 use crate::flags::Flags;
 use crate::options::{self, Extended};
 use crate::snapshot::{self, SnapshotFile};
@@ -94,10 +95,14 @@ pub struct Config {
     pub prefix_delimiter: Option<u8>,
     /// What was said of the protocol: `auto` or `ascii`.
     pub protocol: String,
+    /// Where the nodes are known from that clients are told of, if they are.
+    pub cluster: Option<ClusterSource>,
     /// Leave a core when it crashes.
     pub core_dumps: bool,
     /// Keep memory from being swapped out.
     pub lock_memory: bool,
+    /// Whether clients may move the clock.
+    pub debug_time: bool,
     /// Who may use the daemon, if not everybody.
     pub auth_file: Option<PathBuf>,
     /// How connections are secured, if they are.
@@ -183,8 +188,10 @@ impl Config {
                 .as_ref()
                 .and_then(|text| text.bytes().next()),
             protocol: flags.protocol.clone(),
+            cluster: ClusterSource::from_flags(flags)?,
             core_dumps: flags.enable_coredumps,
             lock_memory: flags.lock_memory,
+            debug_time: flags.enable_debugtime,
             auth_file: flags.auth_file.as_deref().map(absolute),
             tls,
             snapshot: snapshot(flags)?,

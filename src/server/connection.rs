@@ -3,6 +3,7 @@
 use crate::administer::{self, Administered};
 use crate::auth;
 use crate::body::{self, Arrived, Received};
+use crate::cluster::CLUSTER_KEY;
 use crate::counters::Count;
 use crate::dump::Dump;
 use crate::input::Input;
@@ -287,17 +288,27 @@ where
     ) -> Result<usize, Pause<'a>> {
         trace!(?request);
         let context = turn.context;
-        let line = unread.get(..line_len).unwrap_or_default();
-        context.watch.sent(line, context.now);
+        if context.watch.wants_lines() {
+            let line = unread.get(..line_len).unwrap_or_default();
+            context.watch.sent(line, context.now);
+        }
         let response = match request {
             Request::Retrieve(request) => {
                 let mut keys = request.keys.into_iter();
                 let Some(key) = keys.next().filter(|_| keys.is_exhausted()) else {
                     return Err(Pause::Retrieve(*request, line_len));
                 };
-                context.retrieve(request, key, &mut self.output);
                 turn.keys_left = turn.keys_left.saturating_sub(1);
-                Response::End
+                match &self.worker.shared().cluster {
+                    Some(cluster) if is_cluster(request, key) => {
+                        let head = [b"VALUE ", CLUSTER_KEY].concat();
+                        administer::put_cluster(cluster, &head, &mut self.output)
+                    }
+                    _ => {
+                        context.retrieve(request, key, &mut self.output);
+                        Response::End
+                    }
+                }
             }
             Request::Store(request) => {
                 return self.store(turn, Storing::Classic(*request), line_len, unread);
@@ -479,4 +490,9 @@ where
         turn.output_left = turn.output_left.saturating_sub(sent);
         Ok(())
     }
+}
+
+/// `get AmazonElastiCache:cluster`.
+fn is_cluster(request: &Retrieve<'_>, key: Key<'_>) -> bool {
+    key.as_bytes() == CLUSTER_KEY && !request.with_cas && request.exptime.is_none()
 }

@@ -1,6 +1,8 @@
 //! [`Flags`]: the command line as typed. What it means is [`Config`](crate::config::Config)'s business.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Parser};
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 /// A cache daemon that any memcached client can talk to, over the classic text protocol and the meta protocol
@@ -12,7 +14,8 @@ use std::path::PathBuf;
     disable_version_flag = true,
     args_override_self = true,
     infer_long_args = true,
-    after_help = "Each long flag may also come from the environment: NUTHATCH_MEMORY_LIMIT for --memory-limit.",
+    after_help = "Each long flag may also come from the environment, as NUTHATCH_MEMORY_LIMIT for --memory-limit, or \
+        from the configuration file, as memory-limit = 64. `nuthatch help` says what else the program can do.",
     allow_negative_numbers = true
 )]
 pub struct Flags {
@@ -42,7 +45,7 @@ pub struct Flags {
     pub unix_mask: String,
 
     /// Memory for items, in megabytes
-    #[arg(short = 'm', long = "memory-limit", value_name = "NUM", default_value = "64", value_parser = number::<u32>)]
+    #[arg(short = 'm', long = "memory-limit", value_name = "NUM", default_value = "64", value_parser = megabytes)]
     pub memory_limit: u32,
 
     /// Keep everything over a restart in this file; its format is not memcached's
@@ -81,6 +84,10 @@ pub struct Flags {
     #[arg(short = 'A', long = "enable-shutdown")]
     pub enable_shutdown: bool,
 
+    /// Obey debugtime, which moves the clock: for tests
+    #[arg(long = "enable-debugtime", hide = true)]
+    pub enable_debugtime: bool,
+
     /// Compress values from so many bytes up, if that saves an eighth of them; 0 is none
     #[arg(long = "compress-min", value_name = "NUM", default_value = "0", value_parser = number::<u32>)]
     pub compress_min: u32,
@@ -88,6 +95,14 @@ pub struct Flags {
     /// Ignore exptimes: everything lives until it is deleted, flushed or evicted
     #[arg(long = "no-expiry")]
     pub no_expiry: bool,
+
+    /// Nodes that clients are told of when they ask for the cluster, as HOST|IP|PORT by commas
+    #[arg(long = "cluster-nodes", value_name = "LIST", action = ArgAction::Append)]
+    pub cluster_nodes: Vec<String>,
+
+    /// HOST:PORT whose addresses are these nodes, looked up every 10 seconds
+    #[arg(long = "cluster-dns", value_name = "NAME")]
+    pub cluster_dns: Option<String>,
 
     /// Most connections at the same time
     #[arg(short = 'c', long = "conn-limit", value_name = "NUM", default_value = "1024", value_parser = number::<i32>)]
@@ -119,6 +134,7 @@ pub struct Flags {
         short = 'D',
         long = "stats-prefix",
         value_name = "CHAR",
+        value_parser = NonEmptyStringValueParser::new(),
         help = "Count requests by the prefix of their key, up to this character (stats detail)"
     )]
     pub prefix_delimiter: Option<String>,
@@ -191,6 +207,10 @@ pub struct Flags {
     )]
     pub extended: Vec<String>,
 
+    /// Read flags from this file, in TOML: memory-limit = 64 for --memory-limit
+    #[arg(long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Print the licence
     #[arg(short = 'i', long = "license")]
     pub license: bool,
@@ -223,4 +243,11 @@ pub struct Flags {
 /// People and unit files write `-m " 1024"`; memcached skips the blank.
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, T::Err> {
     text.trim().parse()
+}
+
+/// Compose files write `-m 64m`, of which memcached reads the digits.
+fn megabytes(text: &str) -> Result<u32, ParseIntError> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.strip_suffix("mb").or_else(|| text.strip_suffix('m'));
+    number(digits.unwrap_or(&text))
 }

@@ -1,8 +1,12 @@
 //! The suboptions of `-o`: each has memcached's meaning, or none here, or is refused.
 
 use crate::config::{ConfigError, absolute};
+use crate::guess::guess;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The flag that takes them.
+pub(crate) const FLAG: &str = "extended";
 
 /// What becomes of a suboption.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,10 @@ enum Argument {
     None,
     /// A number within these.
     Number(u64, u64),
+    /// The same, or nothing.
+    NumberOrNone(u64, u64),
+    /// A number greater than 0, and not greater than this.
+    Fraction(f64),
     /// One of these words, or any if there are none.
     Word(&'static [&'static str]),
 }
@@ -50,7 +58,7 @@ pub struct Extended {
     pub ssl_min_version: Option<u64>,
 }
 
-use Argument::{Number, Word};
+use Argument::{Fraction, Number, NumberOrNone, Word};
 use Verdict::{File, Note, Refused, Same};
 
 const ANY: Argument = Number(0, u64::MAX);
@@ -110,8 +118,9 @@ const SUBOPTIONS: &[(&str, Argument, Verdict)] = &[
     ),
     ("slab_reassign", Argument::None, Note(NO_SLABS)),
     ("no_slab_reassign", Argument::None, Note(NO_SLABS)),
-    ("slab_automove", Number(0, 2), Note(NO_SLABS)),
-    ("slab_automove_ratio", TEXT, Note(NO_SLABS)),
+    ("slab_automove", NumberOrNone(0, 2), Note(NO_SLABS)),
+    ("no_slab_automove", Argument::None, Note(NO_SLABS)),
+    ("slab_automove_ratio", Fraction(1.0), Note(NO_SLABS)),
     (
         "slab_automove_window",
         Number(3, u32::MAX as u64),
@@ -147,11 +156,11 @@ const SUBOPTIONS: &[(&str, Argument, Verdict)] = &[
     ("no_lru_maintainer", Argument::None, Note(NO_LRUS)),
     ("hot_lru_pct", Number(1, 79), Note(NO_LRUS)),
     ("warm_lru_pct", Number(1, 79), Note(NO_LRUS)),
-    ("hot_max_factor", TEXT, Note(NO_LRUS)),
-    ("warm_max_factor", TEXT, Note(NO_LRUS)),
+    ("hot_max_factor", Fraction(f64::MAX), Note(NO_LRUS)),
+    ("warm_max_factor", Fraction(f64::MAX), Note(NO_LRUS)),
     ("temporary_ttl", U32, Note(NO_LRUS)),
     ("read_buf_mem_limit", ANY, Note(OWN_BUFFERS)),
-    ("resp_obj_mem_limit", ANY, Note(OWN_BUFFERS)),
+    ("resp_obj_mem_limit", Argument::None, Note(OWN_BUFFERS)),
     ("watcher_logbuf_size", ANY, Note(OWN_BUFFERS)),
     ("worker_logbuf_size", ANY, Note(OWN_BUFFERS)),
     ("sock_cookie_id", U32, Note("sockets carry no cookie")),
@@ -231,8 +240,9 @@ pub(crate) fn read(lists: &[String]) -> Result<(Extended, Vec<String>), ConfigEr
         };
         let found = SUBOPTIONS.iter().find(|(known, _, _)| *known == name);
         let Some((_, expected, verdict)) = found else {
+            let guess = guess(name, SUBOPTIONS.iter().map(|(known, _, _)| *known));
             return Err(ConfigError::Value(format!(
-                "illegal suboption {name:?} (-o)"
+                "illegal suboption {name:?} (-o){guess}"
             )));
         };
         let number = expected.check(name, argument)?;
@@ -249,11 +259,40 @@ pub(crate) fn read(lists: &[String]) -> Result<(Extended, Vec<String>), ConfigEr
     Ok((extended, notes))
 }
 
+/// Takes suboptions that there are not out of the arguments of all `-o`, and gives their names.
+pub(crate) fn take_unknown(lists: &mut Vec<String>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for list in lists {
+        let is_known = |suboption: &&str| {
+            let name = suboption.split('=').next().unwrap_or_default().trim();
+            name.is_empty() || SUBOPTIONS.iter().any(|(known, _, _)| *known == name)
+        };
+        let (kept, taken): (Vec<&str>, Vec<&str>) = list.split(',').partition(is_known);
+        unknown.extend(taken.into_iter().map(str::to_owned));
+        *list = kept.join(",");
+    }
+    unknown
+}
+
 impl Argument {
     fn check(self, name: &str, argument: Option<&str>) -> Result<u64, ConfigError> {
         let missing = || ConfigError::Value(format!("missing argument for {name} (-o)"));
         match self {
             Self::None => Ok(0),
+            NumberOrNone(least, most) => match argument {
+                None | Some("") => Ok(0),
+                Some(_) => Number(least, most).check(name, argument),
+            },
+            Fraction(most) => {
+                let text = argument.ok_or_else(missing)?;
+                let number = text.trim().parse::<f64>();
+                if number.is_ok_and(|number| number > 0.0 && number <= most) {
+                    return Ok(0);
+                }
+                Err(ConfigError::Value(format!(
+                    "{name} (-o) must be a number greater than 0, and at most {most}, not {text:?}"
+                )))
+            }
             Number(least, most) => {
                 let text = argument.ok_or_else(missing)?;
                 let number = text.trim().parse::<u64>().ok();
@@ -298,6 +337,22 @@ mod tests {
     fn what_has_none_is_said() {
         let (extended, notes) = options("modern,hot_lru_pct=79,,slab_automove=2").unwrap();
         assert_eq!((extended, notes.len()), (Extended::default(), 3));
+        // Old unit files.
+        let (_, notes) = options("slab_reassign,slab_automove,no_slab_automove").unwrap();
+        assert_eq!(notes.len(), 3);
+        let (_, notes) = options("slab_automove_ratio=1,hot_max_factor=0.2").unwrap();
+        assert_eq!(notes.len(), 2);
+    }
+
+    #[test]
+    fn what_is_unknown_can_be_taken_out() {
+        let mut lists = vec![
+            "modern,new_one=5, idle_timeout=3".to_owned(),
+            "other".into(),
+        ];
+        assert_eq!(take_unknown(&mut lists), ["new_one=5", "other"]);
+        assert_eq!(lists, ["modern, idle_timeout=3", ""]);
+        assert_eq!(read(&lists).unwrap().1.len(), 1);
     }
 
     #[test]
@@ -309,6 +364,11 @@ mod tests {
             "hot_lru_pct=80",
             "hash_algorithm=md5",
             "slab_automove=3",
+            "slab_automove_ratio=0",
+            "slab_automove_ratio=1.1",
+            "slab_automove_ratio=NaN",
+            "hot_max_factor",
+            "warm_max_factor=x",
         ] {
             assert!(
                 matches!(options(list), Err(ConfigError::Value(_))),

@@ -82,28 +82,36 @@ pub fn lock_memory() {
     }
 }
 
-/// Becomes `user`, if the process is root's; otherwise it already is somebody harmless.
+/// Whom the process is to become: nobody else if it is not root's, or if root means to stay.
 ///
 /// # Errors
-/// If root names nobody, or somebody who does not exist, or the system refuses.
-pub fn become_user(user: Option<&str>) -> Result<(), ProcessError> {
+/// If root names nobody, or somebody who does not exist.
+pub fn find_user(name: Option<&str>) -> Result<Option<User>, ProcessError> {
     if !geteuid().is_root() {
-        return Ok(());
+        return Ok(None);
     }
-    let name = user
+    let name = name
         .filter(|name| !name.is_empty())
         .ok_or(ProcessError::Root)?;
     let user = User::from_name(name)
         .map_err(system(format!("look up user {name:?}")))?
         .ok_or_else(|| ProcessError::NoUser(name.to_owned()))?;
-    if user.uid.is_root() {
+    Ok(Some(user).filter(|user| !user.uid.is_root()))
+}
+
+/// Becomes `user`, if the process is root's; otherwise it already is somebody harmless.
+///
+/// # Errors
+/// If there is no such user, or the system refuses.
+pub fn become_user(name: Option<&str>) -> Result<(), ProcessError> {
+    let Some(user) = find_user(name)? else {
         return Ok(());
-    }
+    };
     let no_groups: &[Gid] = &[];
     setgroups(no_groups)
         .and_then(|()| setgid(user.gid))
         .and_then(|()| setuid(user.uid))
-        .map_err(system(format!("become user {name:?}")))
+        .map_err(system(format!("become user {:?}", user.name)))
 }
 
 /// Goes to the background; with `keep_output` the log still goes to the terminal. Must be called

@@ -4,6 +4,7 @@ use crate::access::{Access, AccessError};
 use crate::address::Security;
 use crate::admin::{self, AdminAddress};
 use crate::clock::Clock;
+use crate::cluster;
 use crate::config::Config;
 use crate::listener::{self, ListenError, Listener};
 use crate::maintenance;
@@ -63,6 +64,18 @@ pub enum StartError {
     },
 }
 
+/// Looks whether a daemon could start, as far as that can be known without listening or writing anything.
+///
+/// # Errors
+/// That with which it would not start.
+pub fn check(config: &Config, clock: &Clock) -> Result<(), StartError> {
+    Access::load(config, clock)?;
+    match &config.snapshot {
+        Some(file) => file.check(),
+        None => Ok(()),
+    }
+}
+
 impl Bound {
     /// Reads logins and certificates, and takes over the sockets that systemd listens on; where there is none, binds
     /// the TCP sockets that the configuration asks for.
@@ -106,10 +119,10 @@ impl Bound {
                 .extend(listener::bind_unix(&config.listen, config.backlog)?);
         }
         let last_cas = match &config.snapshot {
-            Some(file) => file.open().map_err(|source| StartError::Snapshot {
-                path: file.path.display().to_string(),
-                source,
-            })?,
+            Some(file) => {
+                file.check()?;
+                file.open().map_err(|error| file.unusable(error))?
+            }
             None => None,
         };
         let last_cas = last_cas.unwrap_or_default();
@@ -167,6 +180,24 @@ impl Server {
         Arc::clone(&self.shared)
     }
 
+    fn announce(&self) {
+        tracing::info!(
+            addresses = ?self.tcp_addresses(),
+            threads = self.config.settings.threads,
+            memory_bytes = self.config.memory_limit_bytes,
+            connections = self.config.settings.connections_max,
+            admin = ?self.admin_address(),
+            "nuthatch {} serves",
+            env!("CARGO_PKG_VERSION"),
+        );
+        let is_open = self.config.auth_file.is_none()
+            && !(self.config.tls.as_ref()).is_some_and(TlsFiles::knows_clients);
+        let mut addresses = self.tcp_addresses().into_iter();
+        if is_open && addresses.any(|address| address.ip().is_unspecified()) {
+            tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
+        }
+    }
+
     /// Serves until `shutdown` resolves; answers under way have half a second to be read. Then writes the snapshot,
     /// if there is to be one, unless `again` resolves before that is done.
     ///
@@ -181,20 +212,9 @@ impl Server {
         let workers = (0..self.config.settings.threads.get())
             .map(|index| worker::spawn(Arc::clone(&self.shared), index, stopped.clone()))
             .collect::<io::Result<Vec<Handle>>>()?;
-        tracing::info!(
-            addresses = ?self.tcp_addresses(),
-            threads = workers.len(),
-            memory_bytes = self.config.memory_limit_bytes,
-            connections = self.config.settings.connections_max,
-            admin = ?self.admin_address(),
-            "nuthatch {} serves",
-            env!("CARGO_PKG_VERSION"),
-        );
-        let is_open = self.config.auth_file.is_none()
-            && !(self.config.tls.as_ref()).is_some_and(TlsFiles::knows_clients);
-        let mut addresses = self.tcp_addresses().into_iter();
-        if is_open && addresses.any(|address| address.ip().is_unspecified()) {
-            tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
+        self.announce();
+        if let Some(cluster) = &self.shared.cluster {
+            cluster::keep_up(cluster, self.shared.clock.clone())?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

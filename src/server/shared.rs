@@ -2,6 +2,7 @@
 
 use crate::access::{Access, AccessError};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
@@ -40,6 +41,7 @@ pub struct Shared {
     pub(crate) restored: OnceLock<Restored>,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) clock: Clock,
     pub(crate) log_level: LogLevel,
     /// Sockets that listen.
@@ -74,8 +76,10 @@ impl Shared {
             compress_len_min: config.compress_len_min,
             cas_start: cas_start().max(last_cas),
         });
+        let cluster = config.cluster.clone();
         Arc::new(Self {
             store,
+            cluster: cluster.map(|source| Arc::new(Cluster::new(source, &clock))),
             config: config.clone(),
             access,
             tuning: Mutex::default(),

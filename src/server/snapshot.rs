@@ -1,11 +1,12 @@
 //! The snapshot file: written when the daemon stops, read when it starts.
 
+use crate::StartError;
 use crate::clock::Clock;
 use crate::notify;
 use crate::shared::Shared;
 use nuthatch_store::{BlockHeader, NoBlock, Restored};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -44,27 +45,43 @@ impl SnapshotFile {
         path.into()
     }
 
+    /// Looks whether there is a folder for it, and changes nothing.
+    ///
+    /// # Errors
+    /// [`StartError`] names the path.
+    pub fn check(&self) -> Result<(), StartError> {
+        let folder = fs::metadata(folder(&self.path)).map_err(|error| self.unusable(error))?;
+        if !folder.is_dir() {
+            return Err(self.unusable(io::ErrorKind::NotADirectory.into()));
+        }
+        if self.path.is_dir() {
+            return Err(self.unusable(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(())
+    }
+
+    /// The error that says that this file cannot be used.
+    pub(crate) fn unusable(&self, source: io::Error) -> StartError {
+        StartError::Snapshot {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
     /// Looks whether it could be written, and returns the highest cas unique of the one that is there.
     ///
     /// # Errors
     /// It could not be written, or what is there not be read.
     pub(crate) fn open(&self) -> io::Result<Option<u64>> {
-        if self.path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
         create(&self.temporary())?;
         fs::remove_file(self.temporary())?;
-        let mut blocks = match File::open(&self.path) {
-            Ok(file) => Blocks::new(file),
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        while let Some(found) = blocks.next()? {
-            if let Found::Block(header, _) = found {
-                return Ok(Some(header.last_cas));
-            }
-        }
-        Ok(None)
+        let header = first_or_last_header(&mut file)?;
+        Ok(header.ok().map(|header| header.last_cas))
     }
 
     /// Takes back what it holds, while clients are served.
@@ -96,13 +113,25 @@ impl SnapshotFile {
 
     /// What became of the items; `None` if there is nothing to restore.
     fn try_restore(&self, shared: &Shared) -> io::Result<Option<Restored>> {
-        let file = match File::open(&self.path) {
+        let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let file_len = file.metadata()?.len();
-        let mut blocks = Blocks::new(file);
+        let snapshot = match first_or_last_header(&mut file)? {
+            Ok(header) => Some(header.snapshot),
+            Err(NoBlock::Version(version)) => {
+                tracing::error!(
+                    path = %self.path.display(),
+                    "the snapshot has format {version}: a later nuthatch wrote it, and can read it"
+                );
+                return Ok(None);
+            }
+            // All of it counts as damaged.
+            Err(_) => None,
+        };
+        let mut blocks = Blocks::new(file, snapshot);
         let mut restore = shared.store.restore(shared.config.settings.expiry);
         let mut progress = Progress::new(&shared.clock);
         let mut is_whole = false;
@@ -112,13 +141,6 @@ impl SnapshotFile {
                 Found::Damage => {
                     restore.count_damage();
                     continue;
-                }
-                Found::Version(version) => {
-                    tracing::error!(
-                        path = %self.path.display(),
-                        "the snapshot has format {version}: a later nuthatch wrote it, and can read it"
-                    );
-                    return Ok(None);
                 }
             };
             let now = shared.clock.now();
@@ -200,6 +222,37 @@ fn write(path: &Path, shared: &Shared) -> io::Result<u64> {
     Ok(save.items())
 }
 
+/// The header that the file begins with or, if that is damaged, ends with: what is between may be a value.
+fn first_or_last_header(file: &mut File) -> io::Result<Result<BlockHeader, NoBlock>> {
+    let mut header = Err(NoBlock::Damaged);
+    let len = i64::try_from(BlockHeader::LEN).unwrap_or_default();
+    for position in [SeekFrom::Start(0), SeekFrom::End(-len)] {
+        let mut bytes = [0; BlockHeader::LEN];
+        let read = file
+            .seek(position)
+            .and_then(|_| file.read_exact(&mut bytes));
+        match read {
+            Ok(()) => header = BlockHeader::parse(&bytes),
+            // It is shorter than a header.
+            Err(error) if is_short(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if header != Err(NoBlock::Damaged) {
+            break;
+        }
+    }
+    file.rewind()?;
+    Ok(header)
+}
+
+fn is_short(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+    )
+}
+
 fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100) / whole.max(1)
 }
@@ -234,10 +287,8 @@ impl<'a> Progress<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Found<'a> {
     Block(BlockHeader, &'a [u8]),
-    /// Something that is no block, and has been passed over.
+    /// Something that is no block of this snapshot, and has been passed over.
     Damage,
-    /// A block of a later version of the format.
-    Version(u16),
 }
 
 /// The blocks of a file, and what is between them.
@@ -250,12 +301,15 @@ struct Blocks<R> {
     shown: usize,
     /// How far the file has been read.
     position: u64,
+    /// The blocks of this one alone are shown.
+    snapshot: Option<u64>,
 }
 
 impl<R: Read> Blocks<R> {
-    const fn new(file: R) -> Self {
+    const fn new(file: R, snapshot: Option<u64>) -> Self {
         Self {
             file,
+            snapshot,
             window: Vec::new(),
             shown: 0,
             position: 0,
@@ -271,7 +325,7 @@ impl<R: Read> Blocks<R> {
             return Ok(None);
         }
         match self.window.first_chunk().map(BlockHeader::parse) {
-            Some(Ok(header)) => {
+            Some(Ok(header)) if Some(header.snapshot) == self.snapshot => {
                 let len = BlockHeader::LEN.saturating_add(header.body_len);
                 self.read_to(len)?;
                 if self.window.len() >= len {
@@ -280,8 +334,7 @@ impl<R: Read> Blocks<R> {
                     return Ok(Some(Found::Block(header, body)));
                 }
             }
-            Some(Err(NoBlock::Version(version))) => return Ok(Some(Found::Version(version))),
-            Some(Err(_)) | None => {}
+            _ => {}
         }
         self.pass_over()?;
         Ok(Some(Found::Damage))
@@ -354,25 +407,29 @@ mod tests {
     }
 
     /// The numbers of the blocks that are found, and `None` for damage.
-    fn found(bytes: &[u8]) -> Vec<Option<u32>> {
-        let mut blocks = Blocks::new(bytes);
+    fn found(snapshot: u64, bytes: &[u8]) -> Vec<Option<u32>> {
+        let mut blocks = Blocks::new(bytes, Some(snapshot));
         let mut found = Vec::new();
         while let Some(next) = blocks.next().unwrap() {
             found.push(match next {
                 Found::Block(header, _) => Some(header.number),
                 Found::Damage => None,
-                Found::Version(version) => panic!("version {version}"),
             });
         }
         found
+    }
+
+    fn snapshot(blocks: &[Vec<u8>]) -> u64 {
+        let header = BlockHeader::parse(blocks[0].first_chunk().unwrap());
+        header.unwrap().snapshot
     }
 
     #[test]
     fn all_blocks_are_found() {
         let blocks = blocks();
         let numbers: Vec<_> = (0..).map(Some).take(blocks.len()).collect();
-        assert_eq!(found(&blocks.concat()), numbers);
-        assert_eq!(found(b""), []);
+        assert_eq!(found(snapshot(&blocks), &blocks.concat()), numbers);
+        assert_eq!(found(0, b""), []);
     }
 
     #[test]
@@ -387,13 +444,18 @@ mod tests {
         ] {
             let bytes = [first.as_slice(), &gap, second].concat();
             assert_eq!(
-                found(&bytes),
+                found(snapshot(&blocks), &bytes),
                 [Some(0), None, Some(1)],
                 "{} bytes",
                 gap.len()
             );
             let bytes = [gap.as_slice(), second, &gap].concat();
-            assert_eq!(found(&bytes), [None, Some(1), None], "{} bytes", gap.len());
+            assert_eq!(
+                found(snapshot(&blocks), &bytes),
+                [None, Some(1), None],
+                "{} bytes",
+                gap.len()
+            );
         }
     }
 
@@ -401,7 +463,7 @@ mod tests {
     fn a_damaged_header_costs_its_block() {
         let mut blocks = blocks();
         blocks[1][10] ^= 1;
-        let found = found(&blocks.concat());
+        let found = found(snapshot(&blocks), &blocks.concat());
         assert_eq!(found[..3], [Some(0), None, Some(2)]);
     }
 
@@ -416,7 +478,37 @@ mod tests {
                 len if len == first => &[Some(0)],
                 _ => &[Some(0), None],
             };
-            assert_eq!(found(&bytes[..len]), expected, "{len}");
+            assert_eq!(found(snapshot(&blocks), &bytes[..len]), expected, "{len}");
         }
+    }
+
+    #[test]
+    fn blocks_of_another_snapshot_are_none() {
+        let (mine, other) = (blocks(), blocks());
+        // As a value that somebody stored may look, where a header is damaged.
+        let bytes = [&mine[0], &other[1], &mine[2]].map(Vec::as_slice).concat();
+        assert_eq!(found(snapshot(&mine), &bytes), [Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn a_snapshot_is_known_by_its_first_header_or_its_last() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("snapshot");
+        let blocks = blocks();
+        let known = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let header = first_or_last_header(&mut File::open(&path).unwrap()).unwrap();
+            header.map(|header| header.snapshot)
+        };
+        let mut bytes = blocks.concat();
+        assert_eq!(known(&bytes), Ok(snapshot(&blocks)));
+        bytes[9] ^= 1;
+        assert_eq!(known(&bytes), Ok(snapshot(&blocks)));
+        // What is in the middle is not asked.
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        assert_eq!(known(&bytes), Err(NoBlock::Damaged));
+        assert_eq!(known(b""), Err(NoBlock::Damaged));
+        assert_eq!(known(&bytes[..55]), Err(NoBlock::Damaged));
     }
 }

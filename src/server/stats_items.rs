@@ -4,17 +4,24 @@ use crate::counters::Count;
 use crate::output::Output;
 use crate::stats_text::{Sources, put};
 
+/// Shown only while temporary items are set apart, as `lru temp_ttl` asks.
+const NUMBER_TEMP: &str = "number_temp";
+
 /// `stats items`, without the `END`.
 pub(crate) fn write_items(sources: &Sources<'_>, out: &mut Output) {
     if sources.store.curr_items == 0 {
         return;
     }
+    let has_temporary = sources.shared.tuning().temporary;
     for (name, number) in items(sources) {
+        if name == NUMBER_TEMP && !has_temporary {
+            continue;
+        }
         put(&format!("items:1:{name}"), number, out);
     }
 }
 
-pub(crate) fn items(sources: &Sources<'_>) -> [(&'static str, u64); 28] {
+pub(crate) fn items(sources: &Sources<'_>) -> [(&'static str, u64); 29] {
     let Sources {
         store, totals, now, ..
     } = sources;
@@ -25,6 +32,7 @@ pub(crate) fn items(sources: &Sources<'_>) -> [(&'static str, u64); 28] {
         ("number_hot", 0),
         ("number_warm", 0),
         ("number_cold", store.curr_items),
+        (NUMBER_TEMP, 0),
         ("age_hot", 0),
         ("age_warm", 0),
         ("age", age),

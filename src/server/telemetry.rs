@@ -45,12 +45,24 @@ const fn filter(verbosity: u32) -> LevelFilter {
     }
 }
 
-/// Begins to log. The default [`LogLevel`] is that of a program that does not.
-pub fn init(verbosity: u8) -> LogLevel {
-    let (filter, handle) = reload::Layer::new(filter(verbosity.into()));
+/// Names the level at which the log begins, whatever the verbosity.
+pub const LOG: &str = "NUTHATCH_LOG";
+
+/// Forbids colours, if it is not empty: see no-color.org.
+pub const NO_COLOR: &str = "NO_COLOR";
+
+/// Begins to log, as loud as flags and environment say. The default [`LogLevel`] is that of a program that does not.
+pub fn init(verbosity: u8, variable: impl Fn(&str) -> Option<String>) -> LogLevel {
+    let variable = |name| variable(name).filter(|value| !value.is_empty());
+    let level = variable(LOG).map(|level| (level.trim().parse::<LevelFilter>(), level));
+    let first = match &level {
+        Some((Ok(level), _)) => *level,
+        Some((Err(_), _)) | None => filter(verbosity.into()),
+    };
+    let (filter, handle) = reload::Layer::new(first);
     let format = fmt::layer()
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
+        .with_ansi(stderr().is_terminal() && variable(NO_COLOR).is_none());
     // Fails only if this process logs already, and then it goes on doing so.
     drop(
         tracing_subscriber::registry()
@@ -58,6 +70,11 @@ pub fn init(verbosity: u8) -> LogLevel {
             .with(format)
             .try_init(),
     );
+    if let Some((Err(_), level)) = level {
+        tracing::warn!(
+            "{LOG} is no level of the log: error, warn, info, debug or trace, not {level:?}"
+        );
+    }
     LogLevel {
         handle: Some(handle),
         verbosity: Arc::new(AtomicU32::new(verbosity.into())),

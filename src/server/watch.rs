@@ -313,22 +313,20 @@ impl Watch<'_> {
         }
     }
 
-    /// Somebody sent this line.
+    /// Whether to tell what somebody sends.
     #[inline]
-    pub(crate) fn sent(&self, line: &[u8], now: Now) {
-        if self.observers.watchers.want(Streams::RAWCMDS) {
-            self.log_line(line, now);
-        }
+    pub(crate) fn wants_lines(&self) -> bool {
+        self.observers.watchers.want(Streams::RAWCMDS)
     }
 
+    /// Somebody sent this line.
     #[cold]
-    fn log_line(&self, command: &[u8], now: Now) {
-        self.observers
-            .watchers
-            .log(Streams::RAWCMDS, now.unix_millis, |line| {
-                let command = command.trim_ascii_end().escape_ascii();
-                put(line, format_args!("<{} {command}", self.fd));
-            });
+    pub(crate) fn sent(&self, command: &[u8], now: Now) {
+        let watchers = &self.observers.watchers;
+        watchers.log(Streams::RAWCMDS, now.unix_millis, |line| {
+            let command = command.trim_ascii_end().escape_ascii();
+            put(line, format_args!("<{} {command}", self.fd));
+        });
     }
 
     /// Somebody has come or, for a reason, gone.

@@ -1,5 +1,7 @@
 //! [`Save`]: turns everything stored into the blocks of a snapshot, what is newest first.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
 use bytes::Bytes;
 use lz4_flex::block::{compress_into, get_maximum_output_size};
 
@@ -48,6 +50,7 @@ struct Item {
 pub struct Save<'s> {
     store: &'s Store,
     now: Time,
+    snapshot: u64,
     unix_millis: u64,
     last_cas: u64,
     /// The newest at the end.
@@ -83,6 +86,7 @@ impl Store {
         Save {
             store: self,
             now,
+            snapshot: RandomState::new().build_hasher().finish(),
             unix_millis,
             last_cas,
             source_count: sources.len(),
@@ -162,6 +166,7 @@ impl Save<'_> {
         let body = body.get(..body_len).unwrap_or_default();
         let header = BlockHeader {
             number: self.number,
+            snapshot: self.snapshot,
             saved_unix_millis: self.unix_millis,
             last_cas: self.last_cas,
             raw_len: self.raw.len(),

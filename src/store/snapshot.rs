@@ -8,6 +8,7 @@
 //! | 2 | [`VERSION`] |
 //! | 2 | 0 |
 //! | 4 | number of the block, from 0 on |
+//! | 8 | which snapshot it is of: drawn at random, so that no value can pass for a block |
 //! | 8 | when the snapshot was begun, in milliseconds since 1970 |
 //! | 8 | no item has a higher cas unique |
 //! | 4 | length of the body before it was compressed; 0 in the last block, which has no body |
@@ -58,6 +59,9 @@ const NEVER: u64 = u64::MAX;
 pub struct BlockHeader {
     /// Its number, from 0 on.
     pub number: u32,
+    /// Which snapshot it is of. Nobody who stored a value knew that, so what looks like a block inside of one has
+    /// another number.
+    pub snapshot: u64,
     /// When the snapshot was begun, in milliseconds since 1970.
     pub saved_unix_millis: u64,
     /// No item has a higher cas unique: those of a later run begin above it.
@@ -80,7 +84,7 @@ pub enum NoBlock {
 
 impl BlockHeader {
     /// Bytes of a header.
-    pub const LEN: usize = 48;
+    pub const LEN: usize = 56;
 
     /// What every header begins with: to look for the next one behind a damaged block.
     pub const MAGIC: [u8; 8] = MAGIC;
@@ -104,6 +108,7 @@ impl BlockHeader {
         rest.advance(size_of::<u16>());
         let header = Self {
             number: rest.get_u32_le(),
+            snapshot: rest.get_u64_le(),
             saved_unix_millis: rest.get_u64_le(),
             last_cas: rest.get_u64_le(),
             raw_len: rest.get_u32_le() as usize,
@@ -130,6 +135,7 @@ impl BlockHeader {
         out.put_u16_le(VERSION);
         out.put_u16_le(0);
         out.put_u32_le(self.number);
+        out.put_u64_le(self.snapshot);
         out.put_u64_le(self.saved_unix_millis);
         out.put_u64_le(self.last_cas);
         out.put_u32_le(self.raw_len as u32);
@@ -261,6 +267,7 @@ mod tests {
 
     const HEADER: BlockHeader = BlockHeader {
         number: 7,
+        snapshot: u64::MAX - 3,
         saved_unix_millis: u64::MAX - 1,
         last_cas: u64::MAX - 2,
         raw_len: RAW_LEN_MAX,

@@ -121,6 +121,7 @@ proptest! {
         memory_limit.noreply = noreply;
         round_trip(&Request::MemoryLimit(memory_limit))?;
         for request in [Request::Version, Request::Shutdown(b""), Request::Shutdown(b"graceful"),
+            Request::Admin(AdminCommand::Config, b"get cluster"),
             Request::Admin(AdminCommand::Lru, b"mode flat"), Request::Admin(AdminCommand::Slabs, b""),
             Request::Quit, Request::Stats(b""),
             Request::Stats(b"detail on")]

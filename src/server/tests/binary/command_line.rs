@@ -47,6 +47,7 @@ fn bad_flags_end_with_memcacheds_exit_codes() {
         (&["-c", "-1"], 1, "(-c)"),
         (&["-t", "0"], 1, "(-t)"),
         (&["-R", "0"], 1, "(-R)"),
+        (&["-D", ""], 1, "--stats-prefix"),
         (&["-I", "1000"], 64, "(-I)"),
         (&["-I", "33m"], 64, "half of the memory"),
         (&["-m", "0"], 64, "half of the memory"),
@@ -352,4 +353,28 @@ fn logs_name_no_keys_unless_asked_to() {
     assert!(log(&["-vv"], "verbosity 2\r\n").contains("secret"));
     assert!(log(&[], "verbosity 9\r\n").contains("secret"));
     assert!(!log(&["-vv"], "verbosity 0\r\n").contains("secret"));
+}
+
+#[test]
+fn a_test_harness_may_move_the_clock() {
+    let daemon = Daemon::start(&["--enable-debugtime"]);
+    let mut stream = daemon.connect();
+    assert_eq!(ask(&mut stream, "debugtime p\r\n"), "OK\r\n");
+    assert_eq!(ask(&mut stream, "set a 0 10 1\r\nx\r\n"), "STORED\r\n");
+    assert_eq!(ask(&mut stream, "mg a t\r\n"), "HD t10\r\n");
+    assert_eq!(ask(&mut stream, "debugtime 9\r\n"), "OK\r\n");
+    assert_eq!(ask(&mut stream, "mg a t\r\n"), "HD t1\r\n");
+    let now: u64 = stat(&mut stream, "time").parse().unwrap();
+    let absolute = format!("set b 0 {} 1\r\nx\r\n", now + 100);
+    assert_eq!(ask(&mut stream, &absolute), "STORED\r\n");
+    assert_eq!(ask(&mut stream, "debugtime 90\r\n"), "OK\r\n");
+    assert_eq!(ask(&mut stream, "mg a t\r\n"), "EN\r\n");
+    assert!(ask(&mut stream, "mg b t\r\n").starts_with("HD t"));
+    assert_eq!(ask(&mut stream, "debugtime 20\r\n"), "OK\r\n");
+    assert_eq!(ask(&mut stream, "mg b t\r\n"), "EN\r\n");
+    assert_eq!(ask(&mut stream, "debugtime r\r\n"), "OK\r\n");
+    let wrong = "CLIENT_ERROR bad command line format\r\n";
+    assert_eq!(ask(&mut stream, "debugtime -1\r\n"), wrong);
+    let daemon = Daemon::start(&[]);
+    assert_eq!(ask(&mut daemon.connect(), "debugtime p\r\n"), "ERROR\r\n");
 }

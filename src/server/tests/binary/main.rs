@@ -8,6 +8,11 @@
 )]
 
 mod command_line;
+mod configuration;
+mod conversion;
 mod daemon;
+mod descriptors;
+mod flag_table;
+mod program;
 mod restart;
 mod systemd;

@@ -191,7 +191,7 @@ fn sigkill_at_any_moment_leaves_one_whole_snapshot() {
         let mut stream = daemon.connect();
         let found = generations(&mut stream, ITEMS);
         if kept == 0 {
-            assert_eq!(found, []);
+            assert!(found.is_empty(), "{found:?}");
         } else {
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0] == kept || found[0] == generation - 1, "{found:?}");

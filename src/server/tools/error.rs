@@ -1,0 +1,55 @@
+//! [`ToolError`]: why a tool gave up, and with which exit code.
+
+use super::connection::Address;
+use std::io;
+
+/// Why a tool gave up; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// No connection.
+    #[error(
+        "cannot connect to {address}: {error}. Does a server listen there? --server or --from names another"
+    )]
+    Connect { address: Address, error: io::Error },
+    /// The connection broke.
+    #[error(
+        "lost {address}: {error}. What was copied so far is there; run this again for the rest"
+    )]
+    Lost { address: Address, error: io::Error },
+    /// The server said something that this cannot go on from.
+    #[error("{address} answered {answer:?}: {advice}")]
+    Answer {
+        address: Address,
+        answer: String,
+        advice: &'static str,
+    },
+    /// Standard output or input.
+    #[error("cannot {doing}: {error}")]
+    File {
+        doing: &'static str,
+        error: io::Error,
+    },
+}
+
+impl ToolError {
+    /// As `sysexits.h` numbers them.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Answer { .. } => EXIT_UNAVAILABLE,
+            Self::File { .. } => EXIT_IO,
+        }
+    }
+}
+
+/// The arguments do not go together.
+const EXIT_USAGE: u8 = 64;
+/// It is done, but something could not be copied.
+pub(crate) const EXIT_INCOMPLETE: u8 = 65;
+/// A server cannot be reached or does not do its part.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// Standard input or output failed.
+const EXIT_IO: u8 = 74;
