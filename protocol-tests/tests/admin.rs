@@ -7,6 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
+use tempfile::TempDir;
 
 const ANY_PORT: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
@@ -166,6 +167,45 @@ fn metrics_count_what_happened() {
     // Its answer may have been read before it has been noted that it waits again.
     let states = [r#"state="request""#, r#"state="answer""#];
     assert_eq!(sum("nuthatch_connections", &states).to_string(), "1");
+}
+
+#[test]
+fn what_compression_saves_and_what_comes_back_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("memory");
+    let file = file.to_str().unwrap();
+    let flags = [ANY_PORT.as_slice(), &["-e", file, "--compress-min", "64"]].concat();
+    let nuthatch = Nuthatch::start(&flags).unwrap();
+    let page = || get(nuthatch.admin_address().unwrap(), "/metrics").2;
+    let mut client = nuthatch.connect().unwrap();
+    let long = format!("set a 0 0 1000\r\n{}\r\n", "x".repeat(1000));
+    client.write_all(long.as_bytes()).unwrap();
+    read_until(&mut client, "STORED\r\n");
+    // One item, so one shard has all.
+    let told = page();
+    let skew = value(&told, "nuthatch_shard_items_skew_ratio");
+    assert_eq!(
+        skew.to_string(),
+        value(&told, "nuthatch_shards").to_string()
+    );
+    client.write_all(b"set b 0 0 1\r\n1\r\n").unwrap();
+    read_until(&mut client, "STORED\r\n");
+    let told = page();
+    let input = value(&told, "nuthatch_compression_input_bytes_total");
+    assert_eq!(input.to_string(), "1000");
+    let stored = value(&told, "nuthatch_compression_stored_bytes_total");
+    assert!((1.0..875.0).contains(&stored), "{stored}");
+    let short = r#"nuthatch_compression_skipped_total{reason="short"}"#;
+    assert_eq!(value(&told, short).to_string(), "1");
+    drop(client);
+    drop(nuthatch);
+
+    let nuthatch = Nuthatch::start(&flags).unwrap();
+    let page = || get(nuthatch.admin_address().unwrap(), "/metrics").2;
+    let restored = r#"nuthatch_restored_items_total{result="restored"}"#;
+    assert!((0..10_000).any(|_| value(&page(), restored) > 0.0));
+    assert_eq!(value(&page(), restored).to_string(), "2");
+    assert!((0..10_000).any(|_| value(&page(), "nuthatch_restoring") < 1.0));
 }
 
 #[test]
