@@ -12,9 +12,9 @@ pub(crate) const SAMPLED_TURNS: u32 = 16;
 
 const NAME: &str = "nuthatch_command_duration_seconds";
 
-const HELP: &str = "How long clients waited for answers inside the daemon: from when requests had been read until \
-    their answers were handed to the system. One in 16 reads of a worker is measured, with all requests that came \
-    with it, and counts as one of the first's command.";
+const HELP: &str = "How long answers took inside the daemon: from when requests had been read until their answers \
+    were handed to the system. Of the reads of a worker, a sample is measured, each with all requests that it \
+    brought, under the command of the first; not those whose rest had to be waited for.";
 
 /// The buckets' upper ends, in nanoseconds and as they are told. What takes longer is in a last one without an end.
 const BUCKETS: [(u64, &str); 14] = [

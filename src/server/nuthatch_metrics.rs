@@ -91,7 +91,7 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments, their index, the books of that; values \
+        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
          that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
         "state",
         &memory,
@@ -102,18 +102,18 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
 fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
     let segments = store.segments.saturating_mul(store.segment_len);
     let packed = store.bytes.saturating_sub(store.large_bytes);
-    let books = (store.charged_bytes)
+    let bookkeeping = (store.charged_bytes)
         .saturating_sub(segments)
         .saturating_sub(store.large_bytes)
         .saturating_sub(store.table_bytes);
     let used = [
         ("items", store.bytes),
         ("index", store.table_bytes),
-        ("books", books),
+        ("bookkeeping", bookkeeping),
         ("arriving", store.arriving_bytes),
         ("pinned", store.pinned_bytes),
     ];
-    let [items, index, books, arriving, pinned] = used;
+    let [items, index, bookkeeping, arriving, pinned] = used;
     let rest = used
         .iter()
         .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
@@ -124,7 +124,7 @@ fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
         items,
         ("free", free),
         index,
-        books,
+        bookkeeping,
         arriving,
         pinned,
         ("other", other),
@@ -320,7 +320,7 @@ mod tests {
                 ("items", 700),
                 ("free", 500),
                 ("index", 30),
-                ("books", 7),
+                ("bookkeeping", 7),
                 ("arriving", 5),
                 ("pinned", 3),
                 ("other", 3755),
