@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -49,6 +49,16 @@ impl Memcached {
         let mut memcached = Self { child, port: 0 };
         memcached.port = wait_for_port(&port_file)?;
         Ok(memcached)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its process, to be stopped and killed by a test.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// A connection whose reads give up after some seconds.

@@ -18,6 +18,10 @@ START_SECONDS_MAX = 10
 ROOT = Path(__file__).resolve().parents[2]
 
 NUTHATCH = os.environ.get("NUTHATCH_BIN", str(ROOT / "target/release/nuthatch"))
+# The Rust client's example that says which node a key belongs to.
+LOCATE = os.environ.get("LOCATE_BIN", str(ROOT / "target/release/examples/locate"))
+# The one that reads and writes values for tests.
+EXCHANGE = os.environ.get("EXCHANGE_BIN", str(ROOT / "target/release/examples/exchange"))
 PROGRAMS = {
     "nuthatch": [NUTHATCH],
     "compressing": [NUTHATCH, "--compress-min", "64"],

@@ -45,7 +45,7 @@ mod text_reply;
 pub use error::{ErrorKind, ErrorReply};
 pub use exptime::{Exptime, Lifetime};
 pub use key::{Key, KeyError, Keys, KeysIter};
-pub use meta::{KeyBuffer, Meta, MetaStorage};
+pub use meta::{KeyBuffer, Meta, MetaStorage, put_base64};
 pub use meta_flags::{MetaFlags, MetaMode};
 pub use meta_reply::{MetaFacts, MetaMarks, MetaReply, MetaStatus};
 pub use request::{

@@ -43,6 +43,13 @@ pub struct MetaStorage<'a> {
     pub value_len: u64,
 }
 
+impl<'a> MetaStorage<'a> {
+    /// A value of this length.
+    pub const fn new(meta: Meta<'a>, value_len: u64) -> Self {
+        Self { meta, value_len }
+    }
+}
+
 impl<'a> Meta<'a> {
     /// A key without flags.
     pub const fn new(key: Key<'a>) -> Self {
@@ -97,15 +104,9 @@ impl<'a> Meta<'a> {
     }
 }
 
-impl<'a> MetaStorage<'a> {
-    /// A value of that length for the key.
-    pub const fn new(meta: Meta<'a>, value_len: u64) -> Self {
-        Self { meta, value_len }
-    }
-}
-
-/// Appends base64 of a key to `out`.
-pub(crate) fn put_base64(key: &[u8], out: &mut impl BufMut) {
+/// Appends base64 of a key to `out`: how a key that no line can hold travels in meta commands with the flag `b`. At
+/// most 186 bytes fit into [`KEY_LEN_MAX`]; of a key longer than that limit nothing is appended.
+pub fn put_base64(key: &[u8], out: &mut impl BufMut) {
     let mut text = [0; BASE64_LEN_MAX];
     let len = BASE64.encode_slice(key, &mut text).unwrap_or_default();
     out.put_slice(text.get(..len).unwrap_or_default());

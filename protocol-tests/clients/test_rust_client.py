@@ -1,0 +1,95 @@
+"""The Rust client and the Python clients share three weighted daemons: each finds and understands what the other wrote."""
+
+import subprocess
+from contextlib import ExitStack, closing
+
+import pylibmc
+import pymemcache
+import pytest
+from pymemcache.serde import pickle_serde
+
+from servers import EXCHANGE, running
+
+KEYS = [f"key:{index}" for index in range(5000)]
+
+
+@pytest.fixture(scope="module", params=["nuthatch", "memcached"])
+def nodes(request, tmp_path_factory):
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(running(request.param, tmp_path_factory.mktemp("node")))
+            for _ in range(3)
+        ]
+        yield started
+
+
+@pytest.fixture
+def rust(nodes):
+    """Sends lines to the Rust client and gives its answers."""
+
+    def exchange(lines):
+        servers = [f"{node.address}={weight}" for weight, node in enumerate(nodes, 1)]
+        command = [EXCHANGE, "--codec", "python", *servers]
+        text = "".join(f"{line}\n" for line in lines)
+        output = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+        assert output.returncode == 0, output.stderr
+        answers = output.stdout.splitlines()
+        assert len(answers) == len(lines)
+        return answers
+
+    return exchange
+
+
+@pytest.fixture
+def python(nodes):
+    servers = [f"{node.address}:{weight}" for weight, node in enumerate(nodes, 1)]
+    client = pylibmc.Client(servers, behaviors={"ketama_weighted": True})
+    client.flush_all()
+    yield client
+    client.disconnect_all()
+
+
+def test_rust_finds_what_pylibmc_wrote(python, rust):
+    assert python.set_multi({key: f"value of {key}" for key in KEYS}) == []
+    assert rust([f"get {key}" for key in KEYS]) == [f"text value of {key}" for key in KEYS]
+
+
+def test_pylibmc_finds_what_rust_wrote(python, rust):
+    answers = rust([f"set {key} text value of {key}" for key in KEYS])
+    assert answers == ["stored"] * len(KEYS)
+    assert python.get_multi(KEYS) == {key: f"value of {key}" for key in KEYS}
+
+
+def test_values_keep_their_types_both_ways(python, rust):
+    python.set("bytes", b"\x62ytes")
+    python.set("text", "tëxt")
+    python.set("integer", 42)
+    python.set("list", [1, 2])
+    # pylibmc stores compressed what gets shorter.
+    python.set("long", "z" * 5000, min_compress_len=1000)
+    *known, pickled, long = rust(["get bytes", "get text", "get integer", "get list", "get long"])
+    assert known == ["bytes bytes", "text tëxt", "integer 42"]
+    assert pickled.startswith("error") and "pickled" in pickled
+    assert long == "text " + "z" * 5000
+
+    rust(["set bytes bytes bytes", "set text text tëxt", "set integer integer 41"])
+    assert python.get("bytes") == b"bytes"
+    assert python.get("text") == "tëxt"
+    assert python.incr("integer") == 42
+    assert python.get("integer") == 42
+
+
+def test_pymemcache_and_rust_understand_each_other(nodes, rust):
+    with closing(pymemcache.Client(nodes[0].endpoint, serde=pickle_serde)) as client:
+        for node in nodes:
+            node.flush()
+        lines = [f"{kind} {value}" for kind, value in [("bytes", "b"), ("text", "t"), ("integer", "7")]]
+        # Keys that belong to the first node are found there.
+        keys = [f"k:{index}" for index in range(300)]
+        rust([f"set {key} {line}" for key in keys for line in lines[2:]])
+        found = client.get_many(keys)
+        assert 0 < len(found) < 300 and set(found.values()) == {7}
+        key = next(iter(found))
+        for value, line in [(b"b", lines[0]), ("t", lines[1]), (7, lines[2])]:
+            client.set(key, value, noreply=False)
+            assert rust([f"get {key}"]) == [line]

@@ -1,0 +1,316 @@
+//! [`Builder`]: the settings of a client, each with its default.
+
+use crate::client::{Client, Inner};
+use crate::counters::Faults;
+use crate::node::Settings;
+use crate::stream::Credentials;
+use crate::topology::Topology;
+use crate::{Codec, Discovery, Distribution, Error, KeyPolicy, NodeAddress, OnDown, Timeouts};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Most connections to one node.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// Settings of a [`Client`]; [`Client::builder`] begins.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    nodes: Vec<Result<NodeAddress, Error>>,
+    discovery: Option<Discovery>,
+    pub(crate) options: Options,
+    timeouts: Timeouts,
+    connections: usize,
+    queue_len: usize,
+    credentials: Option<Credentials>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
+    flush_after_overflow: bool,
+    #[cfg(feature = "near-cache")]
+    near: Option<crate::NearCache>,
+}
+
+/// What the client itself looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) distribution: Distribution,
+    pub(crate) key_policy: KeyPolicy,
+    pub(crate) prefix: String,
+    pub(crate) hash_prefix: bool,
+    pub(crate) codec: Codec,
+    pub(crate) compress_min: usize,
+    pub(crate) value_len_max: usize,
+    pub(crate) on_down: OnDown,
+    pub(crate) invalidate: crate::Invalidate,
+    pub(crate) tombstone: Duration,
+    pub(crate) local_loads_max: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            discovery: None,
+            options: Options {
+                distribution: Distribution::default(),
+                key_policy: KeyPolicy::default(),
+                prefix: String::new(),
+                hash_prefix: false,
+                codec: Codec::default(),
+                compress_min: 1024,
+                value_len_max: 128 << 20,
+                on_down: OnDown::default(),
+                invalidate: crate::Invalidate::default(),
+                tombstone: Duration::from_secs(12),
+                local_loads_max: 32,
+            },
+            timeouts: Timeouts::default(),
+            connections: 1,
+            queue_len: 1024,
+            credentials: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            flush_after_overflow: false,
+            #[cfg(feature = "near-cache")]
+            near: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a node: `host`, `host:port`, `[ipv6]:port`, `/path/of/socket`. What is wrong with it,
+    /// [`build`](Self::build) tells.
+    #[must_use]
+    pub fn node(self, address: impl AsRef<str>) -> Self {
+        self.weighted(address, 1)
+    }
+
+    /// Adds a node with another share of the keys.
+    #[must_use]
+    pub fn weighted(mut self, address: impl AsRef<str>, weight: u32) -> Self {
+        let node = address.as_ref().parse::<NodeAddress>();
+        self.nodes.push(node.map(|node| node.with_weight(weight)));
+        self
+    }
+
+    /// Asks who the nodes are, now and again, instead of being told.
+    #[must_use]
+    pub fn discover(mut self, discovery: Discovery) -> Self {
+        self.discovery = Some(discovery);
+        self
+    }
+
+    /// Adds a node that is already an address.
+    #[must_use]
+    pub fn address(mut self, address: NodeAddress) -> Self {
+        self.nodes.push(Ok(address));
+        self
+    }
+
+    /// How keys are spread over the nodes. The same for all clients of a fleet.
+    #[must_use]
+    pub fn distribution(mut self, distribution: Distribution) -> Self {
+        self.options.distribution = distribution;
+        self
+    }
+
+    /// How long anything may take.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Connections to each node, 1 to [`CONNECTIONS_MAX`]. One is enough for most: all calls share it. Large values are
+    /// stored over one more.
+    #[must_use]
+    pub fn connections_per_node(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How many calls may wait for their turn on a connection; beyond that calls wait, and then fail.
+    #[must_use]
+    pub fn queue_len(mut self, calls: usize) -> Self {
+        self.queue_len = calls;
+        self
+    }
+
+    /// Name and password, for servers that were started with `-Y`.
+    #[must_use]
+    pub fn credentials(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some(Credentials {
+            name: name.into(),
+            password: password.into(),
+        });
+        self
+    }
+
+    /// Keeps what is asked for all the time in the process, for moments.
+    #[cfg(feature = "near-cache")]
+    #[must_use]
+    pub fn near_cache(mut self, near: crate::NearCache) -> Self {
+        self.near = Some(near);
+        self
+    }
+
+    /// Encrypts what leaves the machine.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What becomes of keys that no line can hold.
+    #[must_use]
+    pub fn key_policy(mut self, policy: KeyPolicy) -> Self {
+        self.options.key_policy = policy;
+        self
+    }
+
+    /// Goes before every key. As in libmemcached, the ring looks at the key without it; see
+    /// [`hash_prefix`](Self::hash_prefix).
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.options.prefix = prefix.into();
+        self
+    }
+
+    /// Whether the ring looks at the prefix too (libmemcached's `HASH_WITH_PREFIX_KEY`).
+    #[must_use]
+    pub fn hash_prefix(mut self, hash_prefix: bool) -> Self {
+        self.options.hash_prefix = hash_prefix;
+        self
+    }
+
+    /// Whose client flags are written and read.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.options.codec = codec;
+        self
+    }
+
+    /// From how many bytes on values are compressed, if the codec can: 1,024 at first, `usize::MAX` for never. Only
+    /// what saves 12 % is stored compressed.
+    #[must_use]
+    pub fn compress_min(mut self, bytes: usize) -> Self {
+        self.options.compress_min = bytes;
+        self
+    }
+
+    /// Longest value that is sent or accepted: 128 MiB at first.
+    #[must_use]
+    pub fn value_len_max(mut self, bytes: usize) -> Self {
+        self.options.value_len_max = bytes;
+        self
+    }
+
+    /// What a read of a node that is down comes to.
+    #[must_use]
+    pub fn on_down(mut self, on_down: OnDown) -> Self {
+        self.options.on_down = on_down;
+        self
+    }
+
+    /// What [`Client::invalidate`] does. The same for all clients of a fleet.
+    #[must_use]
+    pub fn invalidate(mut self, invalidate: crate::Invalidate) -> Self {
+        self.options.invalidate = invalidate;
+        self
+    }
+
+    /// How long the mark of an invalidation lives: longer than the longest load, what replicas of the database lag
+    /// behind, and two seconds. 12 s at first. The same for all clients of a fleet.
+    #[must_use]
+    pub fn tombstone(mut self, life: Duration) -> Self {
+        self.options.tombstone = life;
+        self
+    }
+
+    /// How many loaders run at once without a lock, for all keys together, when a node cannot be asked: 32 at first.
+    #[must_use]
+    pub fn local_loads_max(mut self, loads: usize) -> Self {
+        self.options.local_loads_max = loads;
+        self
+    }
+
+    /// Whether a node that missed more than 10,000 invalidations is emptied before it is read again. Without this it
+    /// may serve what it should have forgotten, until that expires.
+    #[must_use]
+    pub fn flush_after_overflow(mut self, flush: bool) -> Self {
+        self.flush_after_overflow = flush;
+        self
+    }
+
+    /// The client. Connects when it is first asked something.
+    ///
+    /// # Errors
+    /// [`Error::Config`] says which setting cannot be.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn build(self) -> Result<Client, Error> {
+        if Handle::try_current().is_err() {
+            return Err(Error::config("a client needs a tokio runtime"));
+        }
+        self.check()?;
+        let mut nodes = self.nodes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(discovery) = &self.discovery {
+            if !nodes.is_empty() {
+                return Err(Error::config(
+                    "nodes are either named or discovered, not both",
+                ));
+            }
+            nodes = discovery.first(self.timeouts.connect).await?;
+        }
+        let settings = Arc::new(Settings {
+            timeouts: self.timeouts,
+            connections: self.connections,
+            queue_len: self.queue_len,
+            value_len_max: self.options.value_len_max,
+            credentials: self.credentials,
+            faults: Faults::default(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.map(crate::Tls::connector).transpose()?,
+            flush_after_overflow: self.flush_after_overflow,
+        });
+        let topology = Topology::new(self.options.distribution, nodes, &settings, None)?;
+        #[cfg(feature = "near-cache")]
+        let near = self.near.map(crate::near::Near::new);
+        #[cfg(not(feature = "near-cache"))]
+        let near = None;
+        let client = Client::from(Inner::new(topology, settings, self.options, near));
+        if let Some(discovery) = self.discovery {
+            discovery.watch(&client, self.timeouts.connect);
+        }
+        Ok(client)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Timeouts {
+            connect,
+            operation,
+            stall,
+        } = self.timeouts;
+        if connect.is_zero() || operation.is_zero() || stall < operation {
+            return Err(Error::config(
+                "timeouts are longer than nothing, and stall at least as long as operation",
+            ));
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return Err(Error::config(format!(
+                "connections_per_node is 1 to {CONNECTIONS_MAX}"
+            )));
+        }
+        if self.queue_len == 0 || self.options.local_loads_max == 0 {
+            return Err(Error::config(
+                "queue_len and local_loads_max are at least 1",
+            ));
+        }
+        if self.options.tombstone < Duration::from_secs(3) {
+            return Err(Error::config("a tombstone lives for at least 3 s"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! [`Client::invalidate`]: forgets an entry so that no load that began before can bring it back.
+//!
+//! A delete is not enough: who read the database before the change may store the old value after the delete, and it
+//! stays. A tombstone in the entry's place makes every fill fail that has not seen it: an `add` because something is
+//! there, a `cas` because it is something else. It must outlive the loads that began before it; a client does not add
+//! once that could be over. Those that began after it have seen it, and replace it at once.
+
+use crate::client::{Client, Place};
+use crate::codec::{Encoded, TOMBSTONE};
+use crate::key::beside;
+use crate::op::{Dialect, Op, Verb};
+use crate::reply::Reply;
+use crate::{Error, Ttl};
+use nuthatch_protocol::StorageMode;
+
+/// What the key of a mark beside an entry ends with.
+pub(crate) const SIDE: &str = "nht";
+
+/// What [`Client::invalidate`] leaves behind. All clients of a fleet use the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Invalidate {
+    /// A tombstone in the entry's place: to this client a miss, to others an empty value.
+    #[default]
+    Tombstone,
+    /// A tombstone beside the entry, and no entry: for fleets in which other clients read the same keys. Who fills looks
+    /// at it afterwards.
+    Side,
+    /// The entry, marked as stale: served while one client loads it anew. Where nothing is, or the server has no meta
+    /// commands, a tombstone.
+    Stale,
+}
+
+/// What became of an invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub enum Invalidated {
+    /// The node has done it.
+    Now,
+    /// The node did not answer. It hears of it before this client reads from it again; other clients may read the old
+    /// value until then, if they can reach it.
+    Journalled,
+}
+
+impl Client {
+    /// Forgets the value of a key, after it was changed in the database: no value that was loaded before stays in the
+    /// cache.
+    ///
+    /// # Errors
+    /// [`Error::Key`]; [`Error::Server`] if the node refuses; [`Error::Unavailable`] if it is down and has missed so
+    /// much that this is not remembered.
+    ///
+    /// # Cancel safety
+    /// It may be done, or not, and is not remembered then.
+    pub async fn invalidate(&self, key: impl AsRef<[u8]>) -> Result<Invalidated, Error> {
+        let place = self.inner().place(key.as_ref())?;
+        self.invalidate_at(&place).await
+    }
+
+    /// The same for several keys, all at once; the first error of any.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate).
+    pub async fn invalidate_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Invalidated, Error> {
+        let places = keys.iter().map(|key| self.inner().place(key.as_ref()));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let mut all = Invalidated::Now;
+        for chunk in places.chunks(crate::many::CHUNK_LEN) {
+            let done = crate::join::join_all(chunk.iter().map(|place| self.invalidate_at(place)));
+            for one in done.await {
+                if one? == Invalidated::Journalled {
+                    all = Invalidated::Journalled;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
+        self.inner().tally.invalidations.one();
+        let _change = self.inner().change(&place.key);
+        let mut mode = self.inner().options.invalidate;
+        if mode == Invalidate::Stale {
+            if place.node.dialect() == Dialect::Meta {
+                let exptime = Ttl::after(self.inner().options.tombstone).exptime();
+                match place.call(Verb::MarkStale(exptime)).await {
+                    Ok(Reply::Done(_)) => return Ok(Invalidated::Now),
+                    // Whoever is loading it would not notice.
+                    Ok(_) | Err(Error::Unsupported { .. }) => {}
+                    Err(error) => return self.journal(place, Invalidate::Tombstone, error).await,
+                }
+            }
+            mode = Invalidate::Tombstone;
+        }
+        let replies = match place.node.call_many(self.marks(place, mode)).await {
+            Ok(replies) => replies,
+            Err(error) => return self.journal(place, mode, error).await,
+        };
+        for reply in replies {
+            place.node.check(reply, "invalidate")?;
+        }
+        Ok(Invalidated::Now)
+    }
+
+    /// What makes the node forget.
+    fn marks(&self, place: &Place, mode: Invalidate) -> Vec<Op> {
+        let exptime = Ttl::after(self.inner().options.tombstone).exptime();
+        let tombstone = Verb::Store(Encoded::mark(TOMBSTONE).store(StorageMode::Set, exptime));
+        match mode {
+            Invalidate::Tombstone | Invalidate::Stale => vec![place.op(tombstone)],
+            Invalidate::Side => vec![
+                Op {
+                    key: beside(&place.key, SIDE),
+                    verb: tombstone,
+                },
+                place.op(Verb::Delete),
+            ],
+        }
+    }
+
+    async fn journal(
+        &self,
+        place: &Place,
+        mode: Invalidate,
+        error: Error,
+    ) -> Result<Invalidated, Error> {
+        let is_missed = matches!(
+            error,
+            Error::Unavailable { .. } | Error::Timeout { .. } | Error::Ambiguous { .. }
+        );
+        if is_missed && place.node.remember(self.marks(place, mode)).await {
+            self.inner().tally.journalled.one();
+            Ok(Invalidated::Journalled)
+        } else {
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A client for memcached and nuthatch, for a fleet of app servers that share a fleet of cache nodes.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let daemon = protocol_tests::nuthatch::Nuthatch::start(&[])?;
+//! # let address = daemon.address().to_string();
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use nuthatch_client::{Client, Error, Policy, Ttl};
+//! use std::time::Duration;
+//!
+//! let client = Client::builder().node(address).build().await?;
+//! client.set("greeting", "hello", Ttl::secs(60)).await?;
+//! assert_eq!(client.get::<String>("greeting").await?.as_deref(), Some("hello"));
+//!
+//! // From the cache, or from the database: one process loads, the others wait, or are served what was there.
+//! let policy = Policy::fresh_for(Duration::from_secs(60)).grace(Duration::from_secs(600));
+//! let user = client
+//!     .get_or_refresh("user:1", &policy, |_| async { Ok::<_, Error>(Some("Ada".to_owned())) })
+//!     .await?;
+//! assert_eq!(user.value.as_deref(), Some("Ada"));
+//!
+//! // After the database has changed.
+//! let _ = client.invalidate("user:1").await?;
+//! # Ok::<(), nuthatch_client::Error>(())
+//! # })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//! * **Keys lie where other clients look for them**: [`Distribution`].
+//! * **One connection for each node**, shared by all tasks: requests are pipelined, and each reply must carry the number
+//!   of its request. A call may be dropped at any time, and no other call ever receives its reply.
+//! * **No stampedes**: [`Client::get_or_refresh`] has one process load a value; [`Client::invalidate`] is never undone by
+//!   who loaded before it.
+//! * **Failure, not failover**: a node that is down is a miss to readers and an error to writers, at once, until it is
+//!   back; it hears the invalidations that it missed before it is read. Keys never move because a node failed.
+//! * **Values of others**: [`Codec`] reads what Python, PHP and Ruby stored, and never unpickles.
+//!
+//! A server that knows no meta commands (memcached before 1.6.10, twemproxy) is spoken to in classic words. These carry no
+//! numbers; there the order of replies and the keys of values are what is checked.
+//!
+//! # Copies
+//! | value | copies on its way |
+//! |---|---|
+//! | stored, as [`bytes::Bytes`], below 16 KiB | one, into the buffer that is written |
+//! | stored, as [`bytes::Bytes`], from 16 KiB up | none |
+//! | read, up to 8 KiB | one, so that a small value keeps no large buffer alive |
+//! | read, above 8 KiB | none |
+//!
+//! # Features
+//! All are off at first: `blocking` ([`blocking`](crate#modules) calls for programs without a runtime), `json`
+//! (values of any shape, by serde), `near-cache` (a small cache in the process, for moments),
+//! `tls` (encrypted connections), `zlib` (reads what other languages' clients compressed).
+#![forbid(unsafe_code)]
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
+mod address;
+mod backoff;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod builder;
+mod client;
+mod clock;
+mod codec;
+mod connection;
+mod counters;
+mod discovery;
+mod error;
+mod fleet;
+mod flight;
+mod hash;
+mod invalidate;
+mod join;
+mod journal;
+mod key;
+mod link;
+mod lock;
+mod many;
+mod namespace;
+#[cfg_attr(not(feature = "near-cache"), path = "far.rs")]
+mod near;
+mod node;
+mod op;
+mod policy;
+mod refresh;
+mod refresh_many;
+mod reply;
+mod ring;
+mod stream;
+mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;
+mod topology;
+mod ttl;
+mod update;
+mod value;
+
+pub use address::NodeAddress;
+pub use builder::{Builder, CONNECTIONS_MAX};
+pub use client::{Cas, CasOutcome, Client, Item, OnDown};
+pub use codec::Codec;
+pub use counters::Counters;
+pub use discovery::Discovery;
+pub use error::{Error, Phase};
+pub use fleet::PerNode;
+pub use invalidate::{Invalidate, Invalidated};
+pub use key::KeyPolicy;
+pub use many::Many;
+pub use namespace::{Scoped, Version};
+#[cfg(feature = "near-cache")]
+pub use near::NearCache;
+pub use policy::{OnContention, Policy};
+pub use refresh::{Fetched, LoadContext, Source};
+pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
+pub use reply::TimeLeft;
+pub use ring::{Distribution, NODES_MAX, Ring, WEIGHT_MAX};
+pub use timeouts::Timeouts;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+pub use ttl::Ttl;
+pub use update::UPDATES_MAX;
+#[cfg(feature = "json")]
+pub use value::Json;
+pub use value::{Decode, Encode, Kind, Payload};

@@ -1,0 +1,388 @@
+//! [`Node`]: one server, its connections, and whether it is worth asking.
+//!
+//! A node that cannot be reached is asked nothing until a probe has succeeded: its callers are told at once. So is one
+//! that let several calls in a row wait in vain, unless too many others are out for that: then the servers are slow
+//! together, and leaving them out would only load the rest.
+
+use crate::backoff::Backoff;
+use crate::clock;
+use crate::connection::{Lost, Outcome, Submission};
+use crate::counters::Faults;
+use crate::journal::Journal;
+use crate::link::{Link, LinkState};
+use crate::op::{Dialect, Op};
+use crate::reply::Reply;
+use crate::stream::Credentials;
+use crate::{Error, NodeAddress, Phase, Timeouts};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Values from this length on are stored over a connection of their own, so that small ones need not wait for them.
+const BULK_LEN: usize = 64 * 1024;
+
+/// Calls in a row without an answer in time, after which a node is left alone.
+const TIMEOUTS_MAX: u32 = 3;
+
+/// The first wait before a node that was slow hears what it missed, and the longest.
+const REPLAY_FIRST: Duration = Duration::from_millis(100);
+const REPLAY_LAST: Duration = Duration::from_secs(5);
+
+/// What all nodes of a client have in common.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connections: usize,
+    pub(crate) queue_len: usize,
+    pub(crate) value_len_max: usize,
+    pub(crate) credentials: Option<Credentials>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::tls::Connector>,
+    pub(crate) faults: Faults,
+    /// Empty a node that has missed more invalidations than the journal holds.
+    pub(crate) flush_after_overflow: bool,
+}
+
+/// How many nodes are left alone because they were slow.
+#[derive(Debug)]
+pub(crate) struct Trips {
+    count: AtomicUsize,
+    max: usize,
+}
+
+impl Trips {
+    /// A third of the nodes, at least one.
+    pub(crate) fn new(nodes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            count: AtomicUsize::new(0),
+            max: (nodes / 3).max(1),
+        })
+    }
+
+    fn enter(&self) -> bool {
+        let more = |count: usize| (count < self.max).then(|| count.saturating_add(1));
+        self.count
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_ok()
+    }
+
+    fn leave(&self) {
+        let fewer = |count: usize| Some(count.saturating_sub(1));
+        let _ = self
+            .count
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+    }
+}
+
+/// What a node's connections share.
+#[derive(Debug)]
+pub(crate) struct NodeShared {
+    pub(crate) address: NodeAddress,
+    pub(crate) label: Arc<str>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) journal: Journal,
+    timeouts: AtomicU32,
+    is_tripped: AtomicBool,
+    trips: Arc<Trips>,
+}
+
+impl NodeShared {
+    /// It has been reached again.
+    pub(crate) fn recover(&self) {
+        self.timeouts.store(0, Ordering::Relaxed);
+        if self.is_tripped.swap(false, Ordering::SeqCst) {
+            self.trips.leave();
+        }
+    }
+}
+
+impl Drop for NodeShared {
+    fn drop(&mut self) {
+        self.recover();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    shared: Arc<NodeShared>,
+    links: Vec<Link>,
+    bulk: Link,
+    next: AtomicUsize,
+    is_replaying: AtomicBool,
+}
+
+impl Node {
+    /// Connects when it is first asked something. Must be called in a runtime.
+    pub(crate) fn new(address: NodeAddress, settings: &Arc<Settings>, trips: &Arc<Trips>) -> Self {
+        let shared = Arc::new(NodeShared {
+            label: address.to_string().into(),
+            address,
+            settings: Arc::clone(settings),
+            journal: Journal::default(),
+            timeouts: AtomicU32::new(0),
+            is_tripped: AtomicBool::new(false),
+            trips: Arc::clone(trips),
+        });
+        let links = (0..settings.connections.max(1)).map(|_| Link::new(&shared));
+        Self {
+            links: links.collect(),
+            bulk: Link::new(&shared),
+            next: AtomicUsize::new(0),
+            is_replaying: AtomicBool::new(false),
+            shared,
+        }
+    }
+
+    pub(crate) fn label(&self) -> &Arc<str> {
+        &self.shared.label
+    }
+
+    pub(crate) fn address(&self) -> &NodeAddress {
+        &self.shared.address
+    }
+
+    /// What it was found to understand; before anything is known, the newer one.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.links.first().map_or(Dialect::Meta, Link::dialect)
+    }
+
+    /// Runs one op. A dropped call leaves nothing behind that another could receive.
+    pub(crate) async fn call(&self, op: Op) -> Result<Reply, Error> {
+        let name = op.verb.name();
+        let again = op.verb.is_read().then(|| op.clone());
+        let first = self.submit_one(op).await;
+        let reply = match (first, again) {
+            // A read does no harm twice. The server may have closed an idle connection just then.
+            (Err(Error::Unavailable { .. }), Some(op)) if !self.is_down() => {
+                self.submit_one(op).await?
+            }
+            (first, _) => first?,
+        };
+        self.check(reply, name)
+    }
+
+    async fn submit_one(&self, op: Op) -> Result<Reply, Error> {
+        let about = About {
+            name: op.verb.name(),
+            is_read: op.verb.is_read(),
+            value_len: op.verb.value_len(),
+        };
+        self.submit(about, |caller| Submission::One(op, caller))
+            .await
+    }
+
+    /// Runs several ops in a row on one connection. Each has its own reply, which may be a refusal.
+    pub(crate) async fn call_many(&self, ops: Vec<Op>) -> Result<Vec<Reply>, Error> {
+        let lens = ops.iter().map(|op| op.verb.value_len());
+        let about = About {
+            name: ops
+                .iter()
+                .find(|op| !op.verb.is_read())
+                .or_else(|| ops.first())
+                .map_or("nothing", |op| op.verb.name()),
+            is_read: ops.iter().all(|op| op.verb.is_read()),
+            value_len: lens.max().unwrap_or_default(),
+        };
+        let count = ops.len();
+        let replies = self
+            .submit(about, |caller| Submission::Many(ops, caller))
+            .await?;
+        debug_assert_eq!(replies.len(), count);
+        Ok(replies)
+    }
+
+    /// Hands ops over without waiting, for who cannot wait: a guard that is dropped.
+    pub(crate) fn send_and_forget(&self, op: Op) {
+        let (caller, ignored) = oneshot::channel();
+        if let Some(link) = self.links.iter().find(|link| !link.is_down())
+            && link.sender().try_send(Submission::One(op, caller)).is_ok()
+        {
+            // A submission that nobody waits for would be skipped. Without a runtime there is nobody to write it.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(ignored);
+            }
+        }
+    }
+
+    /// Has the node hear of these later: before it is read again if it is down, else soon. Whether there is room.
+    pub(crate) async fn remember(self: &Arc<Self>, ops: Vec<Op>) -> bool {
+        if !self.shared.journal.add(&ops).await {
+            return false;
+        }
+        if !self.is_replaying.swap(true, Ordering::SeqCst) {
+            let node = Arc::downgrade(self);
+            tokio::spawn(async move {
+                let mut backoff = Backoff::new(REPLAY_FIRST, REPLAY_LAST);
+                loop {
+                    sleep(backoff.wait()).await;
+                    let Some(node) = node.upgrade() else { return };
+                    if node.replay().await {
+                        node.is_replaying.store(false, Ordering::SeqCst);
+                        return;
+                    }
+                }
+            });
+        }
+        true
+    }
+
+    /// Tells a node that was only slow what it missed; whether nothing is left.
+    async fn replay(&self) -> bool {
+        if self.is_down() {
+            return false;
+        }
+        let mut missed = self.shared.journal.lock().await;
+        if !missed.ops.is_empty() && self.call_many(missed.ops.clone()).await.is_ok() {
+            missed.ops.clear();
+        }
+        missed.ops.is_empty()
+    }
+
+    /// What became of an op, or the error that its refusal is.
+    pub(crate) fn check(&self, reply: Reply, op: &'static str) -> Result<Reply, Error> {
+        let node = || Arc::clone(self.label());
+        match reply {
+            Reply::Refused(message) => Err(Error::Server {
+                node: node(),
+                op,
+                message,
+            }),
+            Reply::NoWords => Err(Error::Unsupported { node: node(), op }),
+            reply => Ok(reply),
+        }
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.links.iter().all(Link::is_down)
+    }
+
+    fn link(&self, value_len: usize) -> &Link {
+        if value_len >= BULK_LEN {
+            return &self.bulk;
+        }
+        let turn = match self.links.len() {
+            1 => 0,
+            len => self.next.fetch_add(1, Ordering::Relaxed) % len,
+        };
+        let from_turn = self.links.iter().cycle().skip(turn).take(self.links.len());
+        let mut up = from_turn.filter(|link| !link.is_down());
+        up.next()
+            .or_else(|| self.links.first())
+            .unwrap_or(&self.bulk)
+    }
+
+    async fn submit<T>(
+        &self,
+        about: About,
+        submission: impl FnOnce(oneshot::Sender<Outcome<T>>) -> Submission,
+    ) -> Result<T, Error> {
+        let link = self.link(about.value_len);
+        if link.is_down() {
+            return Err(self.unavailable(link.why()));
+        }
+        let deadline = clock::now() + self.shared.settings.timeouts.operation;
+        let (caller, mut reply) = oneshot::channel();
+        self.enqueue(link, submission(caller), deadline).await?;
+        let outcome = if let Ok(outcome) = timeout_at(deadline, &mut reply).await {
+            outcome
+        } else {
+            // From here on it will not be written any more, if it has not been.
+            reply.close();
+            match reply.try_recv() {
+                Ok(outcome) => Ok(outcome),
+                Err(_) => return Err(self.timed_out(link)),
+            }
+        };
+        match outcome {
+            Ok(Ok(reply)) => {
+                if self.shared.timeouts.load(Ordering::Relaxed) != 0 {
+                    self.shared.timeouts.store(0, Ordering::Relaxed);
+                }
+                Ok(reply)
+            }
+            Ok(Err(lost)) => Err(self.lost(lost, about)),
+            Err(_) => Err(Error::Closed),
+        }
+    }
+
+    async fn enqueue(
+        &self,
+        link: &Link,
+        submission: Submission,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let submission = match link.sender().try_send(submission) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::Closed),
+            Err(mpsc::error::TrySendError::Full(submission)) => submission,
+        };
+        match timeout_at(deadline, link.sender().send(submission)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => {
+                self.shared.settings.faults.timeouts.one();
+                Err(Error::Timeout {
+                    node: Arc::clone(self.label()),
+                    phase: Phase::Queue,
+                })
+            }
+        }
+    }
+
+    fn timed_out(&self, link: &Link) -> Error {
+        self.shared.settings.faults.timeouts.one();
+        let phase = if link.state() == LinkState::Up {
+            Phase::Reply
+        } else {
+            Phase::Connect
+        };
+        let before = self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
+        if before.saturating_add(1) >= TIMEOUTS_MAX
+            && phase == Phase::Reply
+            && !self.shared.is_tripped.load(Ordering::SeqCst)
+            && self.shared.trips.enter()
+        {
+            if self.shared.is_tripped.swap(true, Ordering::SeqCst) {
+                self.shared.trips.leave();
+            }
+            for link in self.links.iter().chain([&self.bulk]) {
+                link.trip();
+            }
+        }
+        Error::Timeout {
+            node: Arc::clone(self.label()),
+            phase,
+        }
+    }
+
+    fn lost(&self, lost: Lost, about: About) -> Error {
+        if about.is_read || !lost.was_sent {
+            return self.unavailable(lost.why);
+        }
+        self.shared.settings.faults.unavailable.one();
+        Error::Ambiguous {
+            node: Arc::clone(self.label()),
+            op: about.name,
+            why: lost.why,
+        }
+    }
+
+    fn unavailable(&self, why: String) -> Error {
+        self.shared.settings.faults.unavailable.one();
+        Error::Unavailable {
+            node: Arc::clone(self.label()),
+            why,
+        }
+    }
+}
+
+/// What an error has to know of a submission.
+#[derive(Clone, Copy, Debug)]
+struct About {
+    name: &'static str,
+    is_read: bool,
+    value_len: usize,
+}

@@ -1,0 +1,362 @@
+//! [`Client::get_or_refresh`]: a value from the cache, loaded by one caller of one process when it is not there or no
+//! longer fresh.
+//!
+//! The lock is for efficiency: it is a key on the entry's node, taken by `add`, and its cas unique is what renews and
+//! releases it. The condition of the fill is for correctness: a loaded value is stored only over what was seen before
+//! the load began (`flight.rs`, `invalidate.rs`).
+
+use crate::client::{Client, Place};
+use crate::clock;
+use crate::codec::{NOTHING, TOMBSTONE};
+use crate::flight::Flight;
+use crate::op::{Verb, WireKey};
+use crate::reply::{RawItem, Reply};
+use crate::{Decode, Encode, Error, Payload, Policy, TimeLeft};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Most keys whose lock is remembered as taken.
+const BUSY_MAX: usize = 4096;
+
+/// A value, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fetched<T> {
+    /// The value; `None` if the loader found that there is none.
+    pub value: Option<T>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The cache.
+    Fresh,
+    /// The cache; somebody is loading it anew.
+    Stale,
+    /// This call's loader.
+    Loaded,
+    /// Somebody else's loader, which this call waited for.
+    Shared,
+    /// A loader that ran without the lock: the node cannot be asked, or somebody else did not finish in time.
+    Local,
+}
+
+/// What a loader may want to know.
+#[derive(Clone, Debug)]
+pub struct LoadContext {
+    deadline: Instant,
+    lock_lost: Arc<AtomicBool>,
+}
+
+impl LoadContext {
+    pub(crate) const fn new(deadline: Instant, lock_lost: Arc<AtomicBool>) -> Self {
+        Self {
+            deadline,
+            lock_lost,
+        }
+    }
+
+    /// When the load is given up.
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether somebody else may be loading the same value by now.
+    pub fn lock_lost(&self) -> bool {
+        self.lock_lost.load(Ordering::Relaxed)
+    }
+}
+
+/// What a node said of an entry.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    Missing,
+    Tombstone(RawItem),
+    /// The note that there is nothing.
+    Nothing(Option<u64>),
+    Fresh(RawItem),
+    Stale(RawItem),
+}
+
+impl Seen {
+    pub(crate) fn of(reply: Reply, policy: &Policy) -> Self {
+        let Reply::Item(item) = reply else {
+            return Self::Missing;
+        };
+        match (item.client_flags, item.time_left) {
+            (TOMBSTONE, _) => Self::Tombstone(item),
+            (NOTHING, _) => Self::Nothing(item.cas),
+            (_, TimeLeft::Seconds(left)) if policy.is_past_fresh(left) => Self::Stale(item),
+            _ if item.stale => Self::Stale(item),
+            _ => Self::Fresh(item),
+        }
+    }
+
+    pub(crate) const fn cas(&self) -> Option<u64> {
+        match self {
+            Self::Missing => None,
+            Self::Nothing(cas) => *cas,
+            Self::Tombstone(item) | Self::Fresh(item) | Self::Stale(item) => item.cas,
+        }
+    }
+
+    /// How long the mark of an invalidation still has to stop those who load what is outdated, if it is one.
+    pub(crate) fn guards_for(&self, tombstone: Duration) -> Duration {
+        match self {
+            Self::Tombstone(item) | Self::Stale(item)
+                if item.stale || item.client_flags == TOMBSTONE =>
+            {
+                match item.time_left {
+                    TimeLeft::Seconds(left) => Duration::from_secs(u64::from(left)),
+                    TimeLeft::Unknown | TimeLeft::Forever => tombstone,
+                }
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// How a flight ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Landed {
+    Value(Option<Payload>, Source),
+    Failed(Error),
+}
+
+/// The flights of a client: one for each key that is being loaded, however many callers wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    flying: HashMap<WireKey, watch::Receiver<Option<Landed>>>,
+    /// Until when others are known to hold a key's lock.
+    busy: HashMap<WireKey, Instant>,
+}
+
+impl Flights {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_busy(&self, key: &WireKey, until: Instant) {
+        let mut book = self.book();
+        if book.busy.len() >= BUSY_MAX {
+            book.busy.clear();
+        }
+        book.busy.insert(key.clone(), until);
+    }
+
+    fn is_busy(&self, key: &WireKey) -> bool {
+        let mut book = self.book();
+        let is_busy = book
+            .busy
+            .get(key)
+            .is_some_and(|until| *until > clock::now());
+        if !is_busy {
+            book.busy.remove(key);
+        }
+        is_busy
+    }
+}
+
+/// Ends a flight however it ends, be it by a panic of the loader.
+struct Landing {
+    client: Client,
+    key: WireKey,
+    sender: watch::Sender<Option<Landed>>,
+}
+
+impl Landing {
+    fn land(self, landed: Landed) {
+        self.client.inner().flights.book().flying.remove(&self.key);
+        self.sender.send_replace(Some(landed));
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.sender.borrow().is_none() {
+            self.client.inner().flights.book().flying.remove(&self.key);
+            let why = Arc::from(Box::from("the loader panicked"));
+            self.sender
+                .send_replace(Some(Landed::Failed(Error::Load(why))));
+        }
+    }
+}
+
+impl Client {
+    /// The value of a key. If it is not there, or no longer fresh, `load` makes it: in one caller of one process of the
+    /// fleet, while the others wait, or are served what is there if the policy has a grace. The load goes on if this
+    /// call is dropped.
+    ///
+    /// A loaded value is not stored if the entry was invalidated or changed after the load began; callers get it all
+    /// the same. `load` may find that there is no value: `None`.
+    ///
+    /// Against servers without meta commands, nothing is served stale: they do not say how long an item has left.
+    ///
+    /// # Errors
+    /// [`Error::Load`] with the loader's error, [`Error::Contended`] if the policy says so, [`Error::Codec`] if what is
+    /// stored is no `T`, [`Error::Config`] for a policy that cannot be, [`Error::Key`]. That a node is down is no error:
+    /// the value is loaded then.
+    ///
+    /// # Cancel safety
+    /// Others who wait for the same load are not affected.
+    pub async fn get_or_refresh<T, E, F, L>(
+        &self,
+        key: impl AsRef<[u8]>,
+        policy: &Policy,
+        load: F,
+    ) -> Result<Fetched<T>, Error>
+    where
+        T: Encode + Decode + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send,
+    {
+        policy.check(self.inner().options.tombstone)?;
+        let place = self.inner().place(key.as_ref())?;
+        let near = self.inner().near.as_ref();
+        if let Some(item) = near.and_then(|near| near.get(&place.key))
+            && let Seen::Fresh(item) = Seen::of(Reply::Item(item), policy)
+        {
+            self.inner().tally.hits.one();
+            return Ok(Fetched {
+                value: Some(T::decode(self.inner().decode(item)?)?),
+                source: Source::Fresh,
+            });
+        }
+        let asked = near.map(|near| (near, near.ticket()));
+        let reply = match place.call(Verb::Get).await {
+            Ok(reply) => Some(reply),
+            // A proxy says so of a node that is down.
+            Err(Error::Unavailable { .. } | Error::Timeout { .. } | Error::Server { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let is_reachable = reply.is_some();
+        let key = place.key.clone();
+        let fetched = |payload, source| {
+            Ok(Fetched {
+                value: Some(T::decode(payload)?),
+                source,
+            })
+        };
+        let tally = &self.inner().tally;
+        match reply.map_or(Seen::Missing, |reply| Seen::of(reply, policy)) {
+            Seen::Fresh(item) => {
+                tally.hits.one();
+                if let TimeLeft::Seconds(left) = item.time_left
+                    && policy.is_early(left)
+                {
+                    self.refresh_behind(place, policy, item.cas, load);
+                }
+                if let Some((near, ticket)) = asked {
+                    near.keep(&key, &item, ticket);
+                }
+                fetched(self.inner().decode(item)?, Source::Fresh)
+            }
+            Seen::Stale(item) => {
+                tally.stale.one();
+                self.refresh_behind(place, policy, None, load);
+                fetched(self.inner().decode(item)?, Source::Stale)
+            }
+            Seen::Nothing(_) => {
+                tally.hits.one();
+                Ok(Fetched {
+                    value: None,
+                    source: Source::Fresh,
+                })
+            }
+            Seen::Missing | Seen::Tombstone(_) => {
+                tally.misses.add(u64::from(is_reachable));
+                let flight = Flight::new(self, place, policy, None);
+                let landed = self.fly(flight, is_reachable, load);
+                landed.await
+            }
+        }
+    }
+
+    /// Refreshes without anybody waiting for it.
+    fn refresh_behind<T, E, F, L>(&self, place: Place, policy: &Policy, cas: Option<u64>, load: F)
+    where
+        T: Encode + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send,
+    {
+        if !self.inner().flights.is_busy(&place.key) {
+            self.board(Flight::new(self, place, policy, cas), true, load);
+        }
+    }
+
+    async fn fly<T, E, F, L>(
+        &self,
+        flight: Flight,
+        is_reachable: bool,
+        load: F,
+    ) -> Result<Fetched<T>, Error>
+    where
+        T: Encode + Decode + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send,
+    {
+        let (mut landed, is_own) = self.board(flight, is_reachable, load);
+        let landed = match landed.wait_for(Option::is_some).await {
+            Ok(landed) => landed.clone(),
+            Err(_) => None,
+        };
+        match landed {
+            Some(Landed::Value(payload, source)) => Ok(Fetched {
+                value: payload.map(T::decode).transpose()?,
+                source: match source {
+                    Source::Loaded | Source::Local if !is_own => Source::Shared,
+                    source => source,
+                },
+            }),
+            Some(Landed::Failed(error)) => Err(error),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Joins the flight of this key, or starts one; whether it is this call's own.
+    fn board<T, E, F, L>(
+        &self,
+        flight: Flight,
+        is_reachable: bool,
+        load: F,
+    ) -> (watch::Receiver<Option<Landed>>, bool)
+    where
+        T: Encode + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send,
+    {
+        let key = flight.place.key.clone();
+        let (sender, receiver) = watch::channel(None);
+        {
+            let mut book = self.inner().flights.book();
+            if let Some(flying) = book.flying.get(&key) {
+                return (flying.clone(), false);
+            }
+            book.flying.insert(key.clone(), receiver.clone());
+        }
+        let landing = Landing {
+            client: self.clone(),
+            key,
+            sender,
+        };
+        tokio::spawn(async move {
+            let landed = flight.run(is_reachable, load).await;
+            landing.land(landed);
+        });
+        (receiver, true)
+    }
+}

@@ -1,0 +1,104 @@
+//! What ends at a limit: tries, lines of statistics, greetings.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "shared with other tests")]
+mod support;
+
+use nuthatch_client::{Client, Error, OnDown, Ttl, UPDATES_MAX};
+use std::net::SocketAddr;
+use support::{builder, opaque, serve};
+
+async fn strict(address: SocketAddr) -> Client {
+    builder(address)
+        .on_down(OnDown::Error)
+        .build()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn who_is_always_slower_than_others_gives_up() {
+    let (address, _) = serve(|_, mut peer| async move {
+        peer.greet().await;
+        while let Some(line) = peer.line().await {
+            let number = opaque(&line);
+            let is_key = |key| line.split(' ').nth(1) == Some(key);
+            match line.get(..2) {
+                Some("mg") => {
+                    peer.send(format!("VA 1 f2 c1 t-1 O{number}\r\n1\r\n"))
+                        .await;
+                }
+                Some("ma") => peer.send(format!("NF O{number}\r\n")).await,
+                _ => {
+                    peer.value(1).await;
+                    let status = if is_key("comes_and_goes") { "NS" } else { "EX" };
+                    peer.send(format!("{status} O{number}\r\n")).await;
+                }
+            }
+        }
+    })
+    .await;
+    let client = strict(address).await;
+    let mut tries = 0;
+    let change = |_: Option<u8>| {
+        tries += 1;
+        Some(2u8)
+    };
+    let given_up = client.update("k", Ttl::NEVER, change).await;
+    assert!(matches!(given_up, Err(Error::Conflict(UPDATES_MAX))));
+    assert_eq!(tries, UPDATES_MAX);
+    let count = async || 1;
+    let given_up = client
+        .incr_or_init("comes_and_goes", 1, Ttl::NEVER, count)
+        .await;
+    assert!(matches!(given_up, Err(Error::Conflict(UPDATES_MAX))));
+}
+
+/// Statistics of so many lines.
+async fn stats(lines: usize) -> Result<usize, Error> {
+    let (address, _) = serve(move |_, mut peer| async move {
+        peer.greet().await;
+        peer.line().await;
+        for number in 0..lines {
+            peer.send(format!("STAT {number} 1\r\n")).await;
+        }
+        peer.send("END\r\n").await;
+        peer.line().await;
+    })
+    .await;
+    let mut stats = strict(address).await.stats("").await;
+    let stats = stats.remove(&address.to_string()).unwrap();
+    stats.map(|stats| stats.len())
+}
+
+#[tokio::test]
+async fn statistics_have_an_end() {
+    assert_eq!(stats(65_536).await.unwrap(), 65_536);
+    assert!(matches!(
+        stats(65_537).await,
+        Err(Error::Unavailable { .. })
+    ));
+}
+
+/// A server whose first line is so long.
+async fn greeting(len: usize) -> Result<Option<String>, Error> {
+    let (address, _) = serve(move |_, mut peer| async move {
+        peer.line().await;
+        peer.line().await;
+        peer.send("x".repeat(len)).await;
+        peer.send("\r\nVERSION 1\r\n").await;
+        while let Some(line) = peer.line().await {
+            assert_eq!(line, "gets k");
+            peer.send("END\r\n").await;
+        }
+    })
+    .await;
+    strict(address).await.get("k").await
+}
+
+#[tokio::test]
+async fn a_greeting_has_an_end() {
+    assert_eq!(greeting(4094).await.unwrap(), None);
+    let refused = greeting(4097).await.unwrap_err().to_string();
+    assert!(refused.contains("without end"), "{refused}");
+}

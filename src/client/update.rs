@@ -1,0 +1,91 @@
+//! Changes that depend on what is there: [`Client::update`], [`Client::incr_or_init`].
+
+use crate::backoff::Backoff;
+use crate::client::{CasOutcome, Client, hit};
+use crate::{Decode, Encode, Error, Ttl};
+use nuthatch_protocol::StorageMode;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a change is tried that others get in the way of.
+pub const UPDATES_MAX: u32 = 16;
+
+/// The first wait before the next try, and the longest.
+const WAIT_FIRST: Duration = Duration::from_millis(1);
+const WAIT_LAST: Duration = Duration::from_millis(50);
+
+impl Client {
+    /// Replaces a value by what `change` makes of it, and again if somebody else was faster. `change` is given `None`
+    /// for a miss, and answers `None` to leave things as they are. What is there in the end: the new value, or `None`
+    /// if nothing was stored.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] after [`UPDATES_MAX`] tries; else as [`set`](Self::set).
+    ///
+    /// # Cancel safety
+    /// The value may be replaced, or not.
+    pub async fn update<T: Encode + Decode>(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: Ttl,
+        mut change: impl FnMut(Option<T>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let key = key.as_ref();
+        let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LAST);
+        for _ in 0..UPDATES_MAX {
+            let (old, cas) = self.for_update(key).await?;
+            let Some(new) = change(old) else {
+                return Ok(None);
+            };
+            let mode = cas.map_or(StorageMode::Add, StorageMode::Cas);
+            if self.store(key, mode, &new, ttl).await? == CasOutcome::Stored {
+                return Ok(Some(new));
+            }
+            sleep(backoff.wait()).await;
+        }
+        Err(Error::Conflict(UPDATES_MAX))
+    }
+
+    /// The value and what to compare with. A tombstone has no value, but is there to be replaced. A node that is down is
+    /// an error: an update must not begin from nothing.
+    async fn for_update<T: Decode>(&self, key: &[u8]) -> Result<(Option<T>, Option<u64>), Error> {
+        let reply = self.inner().place(key)?.call(crate::op::Verb::Get).await?;
+        let cas = match &reply {
+            crate::reply::Reply::Item(item) => item.cas,
+            _ => None,
+        };
+        let old = match hit(reply) {
+            Some(item) => Some(T::decode(self.inner().decode(item)?)?),
+            None => None,
+        };
+        Ok((old, cas))
+    }
+
+    /// Adds to a number; where there is none, `init` says what it was before, as after a count in the database. The new
+    /// number.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the number comes and goes [`UPDATES_MAX`] times; else as [`incr`](Self::incr).
+    ///
+    /// # Cancel safety
+    /// The number may have changed, or not.
+    pub async fn incr_or_init(
+        &self,
+        key: impl AsRef<[u8]>,
+        by: u64,
+        ttl: Ttl,
+        init: impl AsyncFn() -> u64,
+    ) -> Result<u64, Error> {
+        let key = key.as_ref();
+        for _ in 0..UPDATES_MAX {
+            if let Some(number) = self.incr(key, by).await? {
+                return Ok(number);
+            }
+            let first = init().await.wrapping_add(by);
+            if self.add(key, &first, ttl).await? {
+                return Ok(first);
+            }
+        }
+        Err(Error::Conflict(UPDATES_MAX))
+    }
+}
