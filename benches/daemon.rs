@@ -142,6 +142,7 @@ impl Program {
         };
         let child = command
             .env(PORT_FILE_VARIABLE, &port_file)
+            .env("NUTHATCH_ADMIN", "none")
             .stderr(Stdio::null())
             .spawn()?;
         let mut daemon = Daemon { child, port: 0 };

@@ -39,13 +39,14 @@ pub fn config(flags: &[&str]) -> Result<Config, String> {
 #[derive(Debug)]
 pub struct Nuthatch {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     clock: Clock,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Nuthatch {
-    /// Starts it: one thread, 64 MiB, and a clock that stands still, unless `flags` say otherwise.
+    /// Starts it: one thread, 64 MiB, no metrics, and a clock that stands still, unless `flags` say otherwise.
     ///
     /// # Errors
     /// Whatever keeps it from listening.
@@ -58,12 +59,13 @@ impl Nuthatch {
     /// # Errors
     /// Whatever keeps it from listening.
     pub fn start_at(clock: Clock, flags: &[&str]) -> Result<Self, String> {
-        let defaults = ["-l", "127.0.0.1", "-p", "-1", "-t", "1"];
+        let defaults = ["-l", "127.0.0.1", "-p", "-1", "-t", "1", "--admin", "none"];
         let config = config(&[defaults.as_slice(), flags].concat())?;
         let server = Bound::tcp(&config, &clock)
             .and_then(|bound| bound.into_server(config, clock.clone(), LogLevel::default()))
             .map_err(|error| error.to_string())?;
         let address = *server.tcp_addresses().first().ok_or("no TCP address")?;
+        let admin_address = server.admin_address();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let stop = async {
@@ -74,6 +76,7 @@ impl Nuthatch {
         });
         Ok(Self {
             address,
+            admin_address,
             clock,
             stop: Some(stop),
             thread: Some(thread),
@@ -83,6 +86,11 @@ impl Nuthatch {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells metrics and health, if `--admin` was among the flags.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Waits until it has stopped by itself.

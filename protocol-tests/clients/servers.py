@@ -51,14 +51,18 @@ class Server:
 
 
 @contextmanager
-def running(name, directory, *flags):
+def running(name, directory, *flags, log=None):
     """Runs the daemon called `name` until the block ends; it has to be alive until then."""
     port_file = directory / "port"
     port_file.unlink(missing_ok=True)
     listen = () if "-l" in flags else ("-l", HOST)
     command = [*PROGRAMS[name], "-p", "-1", "-U", "0", *listen, "-u", "root", "-m", "64", *flags]
-    environment = os.environ | {"MEMCACHED_PORT_FILENAME": str(port_file)}
-    process = subprocess.Popen(command, env=environment)
+    # Daemons that run at the same time would want the same port for metrics.
+    environment = os.environ | {
+        "MEMCACHED_PORT_FILENAME": str(port_file),
+        "NUTHATCH_ADMIN": "none",
+    }
+    process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         yield Server(name, announced_port(process, port_file), process.pid)
         assert process.poll() is None, f"{name} died with status {process.returncode}"

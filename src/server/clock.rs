@@ -93,6 +93,15 @@ impl Clock {
         true
     }
 
+    /// The monotonic clock since the daemon started, as exactly as the machine knows it and whatever has been
+    /// adjusted.
+    pub(crate) fn precise(&self) -> Duration {
+        match &self.0 {
+            Source::Machine(start) | Source::Adjustable(start, _) => start.elapsed(),
+            Source::Manual(millis) => Duration::from_millis(millis.load(Ordering::SeqCst)),
+        }
+    }
+
     /// The moment this is called.
     pub fn now(&self) -> Now {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! [`Config`]: the flags as checked. All defaults that a flag's help cannot state are here.
 
 use crate::address::{self, Listen};
+use crate::admin::{self, AdminAddress};
 use crate::cluster::ClusterSource;
 use crate::flags::Flags;
 use crate::options::{self, Extended};
@@ -68,6 +69,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where to listen.
     pub listen: Listen,
+    /// Where metrics and health are told, if they are.
+    pub admin: Option<AdminAddress>,
     /// The addresses as they were given.
     pub interfaces: Option<String>,
     /// Connections that may wait to be accepted.
@@ -169,6 +172,7 @@ impl Config {
                 extended,
             },
             listen: address::listen(flags, tls.as_ref())?,
+            admin: admin::address(flags.admin.as_deref())?,
             interfaces: (!flags.listen.is_empty()).then(|| flags.listen.join(",")),
             backlog: flags.listen_backlog,
             memory_limit_bytes,

@@ -162,8 +162,15 @@ where
         if let Some(listed) = self.listed {
             listed.answer(turn.context.now.time);
         }
+        let mut sample = self.worker.begin_sample(input.unread());
         let next = loop {
             let (answered, pause) = self.answer_at_once(&mut turn, decoder, input.unread());
+            // The others wait for what clients send, or go on for long.
+            if !matches!(pause, Pause::Full | Pause::Incomplete | Pause::Retrieve(..))
+                || answered == 0 && matches!(pause, Pause::Incomplete)
+            {
+                sample = None;
+            }
             let used = match pause {
                 Pause::Full => answered,
                 Pause::Incomplete => {
@@ -200,6 +207,9 @@ where
             self.give_way(&mut turn).await?;
         };
         self.flush(&mut turn).await?;
+        if let Some(sample) = sample {
+            self.worker.end_sample(sample);
+        }
         self.show(State::Reading);
         Ok(next)
     }

@@ -1,5 +1,6 @@
 //! [`Counters`]: what one thread has counted; nobody else writes there.
 
+use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted. The names are those of `stats`.
@@ -47,21 +48,30 @@ const COUNTS: usize = Count::TimeInListenDisabledUs as usize + 1;
 /// Only that thread adds, so adding is a load and a store; any thread may read.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Counters([AtomicU64; COUNTS]);
+pub(crate) struct Counters {
+    counts: [AtomicU64; COUNTS],
+    pub(crate) latencies: Latencies,
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; COUNTS])
+        Self {
+            counts: [const { AtomicU64::new(0) }; COUNTS],
+            latencies: Latencies::default(),
+        }
     }
+}
+
+/// Adds to a number that only the calling thread changes.
+pub(crate) fn add(cell: &AtomicU64, by: u64) {
+    let sum = cell.load(Ordering::Relaxed).wrapping_add(by);
+    cell.store(sum, Ordering::Relaxed);
 }
 
 impl Counters {
     pub(crate) fn add(&self, count: Count, by: u64) {
-        if let Some(cell) = self.0.get(count as usize) {
-            cell.store(
-                cell.load(Ordering::Relaxed).wrapping_add(by),
-                Ordering::Relaxed,
-            );
+        if let Some(cell) = self.counts.get(count as usize) {
+            add(cell, by);
         }
     }
 
@@ -84,7 +94,7 @@ impl Totals {
     pub(crate) fn sum<'a>(threads: impl IntoIterator<Item = &'a Counters>) -> Self {
         let mut totals = Self::default();
         for counters in threads {
-            for (total, cell) in totals.0.iter_mut().zip(&counters.0) {
+            for (total, cell) in totals.0.iter_mut().zip(&counters.counts) {
                 *total = total.wrapping_add(cell.load(Ordering::Relaxed));
             }
         }

@@ -108,7 +108,9 @@ impl From<StartError> for Failure {
         let exit_code = match error {
             StartError::Access(AccessError::Logins { .. }) => EXIT_VALUE,
             StartError::Access(_) => EXIT_USAGE,
-            StartError::Listen(_) | StartError::Snapshot { .. } => EXIT_SYSTEM,
+            StartError::Listen(_) | StartError::Admin { .. } | StartError::Snapshot { .. } => {
+                EXIT_SYSTEM
+            }
         };
         Self {
             exit_code,

@@ -148,6 +148,10 @@ pub struct Flags {
     )]
     pub protocol: String,
 
+    /// Where metrics and health are told over HTTP, or none [default: 127.0.0.1:9150, if that is free]
+    #[arg(long = "admin", value_name = "ADDR:PORT")]
+    pub admin: Option<String>,
+
     /// Let in only who logs in with a line `user:password` of this file; read again at SIGHUP
     #[arg(short = 'Y', long = "auth-file", value_name = "FILE")]
     pub auth_file: Option<PathBuf>,

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod address;
+pub mod admin;
 pub mod administer;
 pub mod argv;
 mod auth;
@@ -29,13 +30,17 @@ pub mod flags;
 pub mod given;
 mod guess;
 mod input;
+mod latency;
 mod listener;
 mod maintenance;
+mod metrics;
 mod notify;
+mod nuthatch_metrics;
 pub mod options;
 mod output;
 mod prefix_stats;
 pub mod process;
+mod process_stats;
 mod server;
 pub mod setting;
 mod shared;

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, AccessError};
 use crate::address::Security;
+use crate::admin::{self, AdminAddress};
 use crate::clock::Clock;
 use crate::cluster;
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::telemetry::LogLevel;
 use crate::tls::TlsFiles;
 use crate::worker::{self, Handle};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -27,6 +28,7 @@ pub struct Bound {
     listeners: Vec<Listener>,
     /// There is no Unix socket to be bound.
     are_all: bool,
+    admin: Option<TcpListener>,
     access: Access,
 }
 
@@ -37,6 +39,16 @@ pub enum StartError {
     /// A socket does not listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nobody could see how it is.
+    #[error(
+        "cannot tell metrics on {address} (--admin): {source}. Choose another address, or --admin none"
+    )]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Nobody could be let in.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -86,6 +98,7 @@ impl Bound {
         Ok(Self {
             listeners,
             are_all,
+            admin: config.admin.map_or(Ok(None), bind_admin)?,
             access,
         })
     }
@@ -120,8 +133,22 @@ impl Bound {
         Ok(Server {
             config,
             listeners: self.listeners,
+            admin: self.admin,
             shared,
         })
+    }
+}
+
+/// Two daemons on one machine are common: without an address of its own, the second does without.
+fn bind_admin(admin: AdminAddress) -> Result<Option<TcpListener>, StartError> {
+    let AdminAddress { address, optional } = admin;
+    match admin::bind(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if optional => {
+            tracing::warn!(%address, %error, "no metrics are told: choose an address with --admin");
+            Ok(None)
+        }
+        Err(source) => Err(StartError::Admin { address, source }),
     }
 }
 
@@ -130,6 +157,7 @@ impl Bound {
 pub struct Server {
     config: Config,
     listeners: Vec<Listener>,
+    admin: Option<TcpListener>,
     shared: Arc<Shared>,
 }
 
@@ -142,9 +170,32 @@ impl Server {
             .collect()
     }
 
+    /// Where it tells metrics and health.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
     /// What its threads share.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    fn announce(&self) {
+        tracing::info!(
+            addresses = ?self.tcp_addresses(),
+            threads = self.config.settings.threads,
+            memory_bytes = self.config.memory_limit_bytes,
+            connections = self.config.settings.connections_max,
+            admin = ?self.admin_address(),
+            "nuthatch {} serves",
+            env!("CARGO_PKG_VERSION"),
+        );
+        let is_open = self.config.auth_file.is_none()
+            && !(self.config.tls.as_ref()).is_some_and(TlsFiles::knows_clients);
+        let mut addresses = self.tcp_addresses().into_iter();
+        if is_open && addresses.any(|address| address.ip().is_unspecified()) {
+            tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
+        }
     }
 
     /// Serves until `shutdown` resolves; answers under way have half a second to be read. Then writes the snapshot,
@@ -161,26 +212,17 @@ impl Server {
         let workers = (0..self.config.settings.threads.get())
             .map(|index| worker::spawn(Arc::clone(&self.shared), index, stopped.clone()))
             .collect::<io::Result<Vec<Handle>>>()?;
-        tracing::info!(
-            addresses = ?self.tcp_addresses(),
-            threads = workers.len(),
-            memory_bytes = self.config.memory_limit_bytes,
-            connections = self.config.settings.connections_max,
-            "nuthatch {} serves",
-            env!("CARGO_PKG_VERSION"),
-        );
-        let is_open = self.config.auth_file.is_none()
-            && !(self.config.tls.as_ref()).is_some_and(TlsFiles::knows_clients);
-        let mut addresses = self.tcp_addresses().into_iter();
-        if is_open && addresses.any(|address| address.ip().is_unspecified()) {
-            tracing::warn!("anybody who reaches this machine can read and write: see -l and -Y");
-        }
+        self.announce();
         if let Some(cluster) = &self.shared.cluster {
             cluster::keep_up(cluster, self.shared.clock.clone())?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        if let Some(listener) = self.admin {
+            // Not of the tasks that end when stopping begins: it tells how that goes.
+            runtime.spawn(admin::run(listener, Arc::clone(&self.shared)));
+        }
         let local = LocalSet::new();
         for listener in self.listeners {
             let senders = workers
@@ -211,10 +253,12 @@ impl Server {
         });
         tracing::info!("stopping");
         notify::stopping();
+        self.shared.stopping.store(true, Ordering::Relaxed);
         // Closes the listening sockets before the workers finish.
         drop(local);
         stop.send_replace(true);
-        workers.into_iter().for_each(Handle::join);
+        let joined = runtime.spawn_blocking(|| workers.into_iter().for_each(Handle::join));
+        runtime.block_on(joined)?;
         let saved = match (self.config.snapshot, restoring) {
             (Some(file), Some(restoring)) => {
                 runtime.block_on(save(self.shared, file, restoring, again))

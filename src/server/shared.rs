@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
+use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
 use crate::stats_conns::Sockets;
@@ -13,10 +14,10 @@ use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
 use crate::watch::{Observers, Watchers};
 use nuthatch_protocol::{ErrorReply, Response};
-use nuthatch_store::{Config as StoreConfig, Store};
+use nuthatch_store::{Config as StoreConfig, Restored, Store};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -32,6 +33,12 @@ pub struct Shared {
     pub(crate) sockets: Sockets,
     /// Whether those who connect are looked at.
     pub(crate) accepting: AtomicBool,
+    /// Whether the daemon is about to end.
+    pub(crate) stopping: AtomicBool,
+    /// Whether a snapshot is coming back.
+    pub(crate) restoring: AtomicBool,
+    /// What became of it.
+    pub(crate) restored: OnceLock<Restored>,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) cluster: Option<Arc<Cluster>>,
@@ -85,6 +92,9 @@ impl Shared {
             },
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
+            restoring: AtomicBool::new(false),
+            restored: OnceLock::new(),
             stop: Notify::new(),
             clock,
             log_level,
@@ -172,6 +182,11 @@ impl Shared {
         let totals = self.sum();
         *lock(&self.reset) = totals;
         self.store.reset_counters();
+    }
+
+    /// How long the answers of all threads took.
+    pub(crate) fn latencies(&self) -> Histograms {
+        Histograms::sum(lock(&self.threads).iter().map(|thread| &thread.latencies))
     }
 
     fn sum(&self) -> Totals {

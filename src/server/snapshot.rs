@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The name of the file in a folder of snapshots.
@@ -85,23 +86,28 @@ impl SnapshotFile {
 
     /// Takes back what it holds, while clients are served.
     pub(crate) fn restore(&self, shared: &Shared) {
+        shared.restoring.store(true, Ordering::Relaxed);
         match self.try_restore(shared) {
-            Ok(Some(Restored {
-                items,
-                dead,
-                superseded,
-                no_room,
-                damaged,
-                ..
-            })) => tracing::info!(
-                items, dead, superseded, no_room, damaged, path = %self.path.display(),
-                "the snapshot is restored"
-            ),
+            Ok(Some(restored)) => {
+                let Restored {
+                    items,
+                    dead,
+                    superseded,
+                    no_room,
+                    damaged,
+                    ..
+                } = *shared.restored.get_or_init(|| restored);
+                tracing::info!(
+                    items, dead, superseded, no_room, damaged, path = %self.path.display(),
+                    "the snapshot is restored"
+                );
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(path = %self.path.display(), %error, "the snapshot cannot be read");
             }
         }
+        shared.restoring.store(false, Ordering::Relaxed);
         notify::status("serving");
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum State {
 }
 
 impl State {
+    const COUNT: usize = Self::Watching as usize + 1;
+
     /// memcached's names.
     const fn name(number: u8) -> &'static str {
         match number {
@@ -71,6 +73,18 @@ impl Sockets {
             fd,
             socket,
         }
+    }
+
+    /// How many sockets are in each state, by its number.
+    pub(crate) fn states(&self) -> [u64; State::COUNT] {
+        let mut states = [0; State::COUNT];
+        for socket in &self.0 {
+            let state = socket.state.load(Ordering::Relaxed);
+            if let Some(count) = states.get_mut(usize::from(state)) {
+                *count += 1;
+            }
+        }
+        states
     }
 }
 

@@ -1,25 +1,33 @@
-//! `stats items`, `stats slabs`, `stats sizes`: all items are of one class, since none is of a size of its own.
+//! `stats items` and `stats slabs`: all items are of one class, since none is of a size of its own.
 
-use crate::clock::Now;
-use crate::counters::{Count, Totals};
+use crate::counters::Count;
 use crate::output::Output;
-use crate::shared::Shared;
-use crate::stats_text::put;
-use nuthatch_store::Snapshot;
+use crate::stats_text::{Sources, put};
 
 /// Shown only while temporary items are set apart, as `lru temp_ttl` asks.
 const NUMBER_TEMP: &str = "number_temp";
 
 /// `stats items`, without the `END`.
-pub(crate) fn write_items(shared: &Shared, now: Now, out: &mut Output) {
-    let store = shared.store.snapshot();
-    let totals = shared.totals();
-    if store.curr_items == 0 {
+pub(crate) fn write_items(sources: &Sources<'_>, out: &mut Output) {
+    if sources.store.curr_items == 0 {
         return;
     }
+    let has_temporary = sources.shared.tuning().temporary;
+    for (name, number) in items(sources) {
+        if name == NUMBER_TEMP && !has_temporary {
+            continue;
+        }
+        put(&format!("items:1:{name}"), number, out);
+    }
+}
+
+pub(crate) fn items(sources: &Sources<'_>) -> [(&'static str, u64); 29] {
+    let Sources {
+        store, totals, now, ..
+    } = sources;
     let oldest = store.oldest.map_or(now.time, |oldest| oldest);
     let age = now.time.as_millis().saturating_sub(oldest.as_millis()) / 1000;
-    for (name, number) in [
+    [
         ("number", store.curr_items),
         ("number_hot", 0),
         ("number_warm", 0),
@@ -52,19 +60,14 @@ pub(crate) fn write_items(shared: &Shared, now: Now, out: &mut Output) {
         ("hits_to_warm", 0),
         ("hits_to_cold", totals.get(Count::GetHits)),
         ("hits_to_temp", 0),
-    ] {
-        if name == NUMBER_TEMP && !shared.tuning().temporary {
-            continue;
-        }
-        put(&format!("items:1:{name}"), number, out);
-    }
+    ]
 }
 
 /// `stats slabs`, without the `END`: a page and its one chunk are a segment.
-pub(crate) fn write_slabs(shared: &Shared, out: &mut Output) {
-    let store = shared.store.snapshot();
+pub(crate) fn write_slabs(sources: &Sources<'_>, out: &mut Output) {
+    let store = &sources.store;
     if store.segments > 0 {
-        for (name, number) in class(&store, &shared.totals()) {
+        for (name, number) in class(sources) {
             put(&format!("1:{name}"), number, out);
         }
     }
@@ -72,8 +75,9 @@ pub(crate) fn write_slabs(shared: &Shared, out: &mut Output) {
     put("total_malloced", store.charged_bytes, out);
 }
 
-fn class(store: &Snapshot, totals: &Totals) -> [(&'static str, u64); 15] {
-    let of = |count| totals.get(count);
+pub(crate) fn class(sources: &Sources<'_>) -> [(&'static str, u64); 15] {
+    let store = &sources.store;
+    let of = |count| sources.totals.get(count);
     [
         ("chunk_size", store.segment_len),
         ("chunks_per_page", 1),

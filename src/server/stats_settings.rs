@@ -3,19 +3,20 @@
 
 use crate::address::Listen;
 use crate::config::PREFIX_DELIMITER;
-use crate::output::Output;
 use crate::shared::Shared;
-use crate::stats_text::put;
 use std::fmt::Display;
 
-/// Writes the settings, without the `END`.
-pub(crate) fn write(shared: &Shared, out: &mut Output) {
-    write_sockets_and_memory(shared, out);
-    write_slabs_and_crawler(shared, out);
-    write_lru(shared, out);
+/// Where a setting goes.
+type Put<'a> = &'a mut dyn FnMut(&'static str, &dyn Display);
+
+/// Tells each setting, in order.
+pub(crate) fn each(shared: &Shared, put: Put<'_>) {
+    sockets_and_memory(shared, put);
+    slabs_and_crawler(shared, put);
+    lru(shared, put);
     let extended = &shared.config.settings.extended;
     let idle_timeout = extended.idle_timeout.map_or(0, |idle| idle.as_secs());
-    put("idle_timeout", idle_timeout, out);
+    put("idle_timeout", &idle_timeout);
     for (name, value) in [
         ("watcher_logbuf_size", "262144"),
         ("worker_logbuf_size", "65536"),
@@ -23,19 +24,18 @@ pub(crate) fn write(shared: &Shared, out: &mut Output) {
         ("track_sizes", yes_or_no(extended.track_sizes)),
         ("inline_ascii_response", "no"),
     ] {
-        put(name, value, out);
+        put(name, &value);
     }
-    write_tls(shared, out);
-    put("num_napi_ids", "(null)", out);
+    tls(shared, put);
+    put("num_napi_ids", &"(null)");
     match &shared.config.snapshot {
-        Some(file) => put("memory_file", file.path.display(), out),
-        None => put("memory_file", "(null)", out),
+        Some(file) => put("memory_file", &file.path.display()),
+        None => put("memory_file", &"(null)"),
     }
-    put("client_flags_size", "4", out);
+    put("client_flags_size", &"4");
 }
 
-fn write_tls(shared: &Shared, out: &mut Output) {
-    let mut put = |name, value: &dyn Display| put(name, value, out);
+fn tls(shared: &Shared, put: Put<'_>) {
     put("ssl_enabled", &yes_or_no(shared.config.tls.is_some()));
     let Some(tls) = &shared.config.tls else {
         return;
@@ -55,7 +55,7 @@ fn write_tls(shared: &Shared, out: &mut Output) {
     put("ssl_min_version", &tls.min_version_name());
 }
 
-fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
+fn sockets_and_memory(shared: &Shared, put: Put<'_>) {
     let config = &shared.config;
     let threads = config.settings.threads;
     let (port, socket, umask) = match &config.listen {
@@ -65,7 +65,6 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
         }
         Listen::Unix { path, mask } => (0, path.display().to_string(), *mask),
     };
-    let mut put = |name, value: &dyn Display| put(name, value, out);
     put("maxbytes", &shared.store.snapshot().limit_bytes);
     put("maxconns", &config.settings.connections_max);
     put("tcpport", &port);
@@ -110,9 +109,8 @@ fn write_sockets_and_memory(shared: &Shared, out: &mut Output) {
     );
 }
 
-fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
+fn slabs_and_crawler(shared: &Shared, put: Put<'_>) {
     let tuning = shared.tuning();
-    let mut put = |name, value: &dyn Display| put(name, value, out);
     put("hashpower_init", &0);
     put("slab_reassign", &"yes");
     put("slab_automove", &tuning.automove);
@@ -132,9 +130,8 @@ fn write_slabs_and_crawler(shared: &Shared, out: &mut Output) {
     put("hash_algorithm", &"foldhash");
 }
 
-fn write_lru(shared: &Shared, out: &mut Output) {
+fn lru(shared: &Shared, put: Put<'_>) {
     let tuning = shared.tuning();
-    let mut put = |name, value: &dyn Display| put(name, value, out);
     put("lru_maintainer_thread", &"yes");
     put("lru_segmented", &yes_or_no(tuning.segmented));
     put("hot_lru_pct", &tuning.hot_percent);

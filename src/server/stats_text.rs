@@ -15,12 +15,23 @@ use nuthatch_store::Snapshot;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-/// What the general statistics are made from.
-struct Sources<'a> {
-    shared: &'a Shared,
-    now: Now,
-    totals: Totals,
-    store: Snapshot,
+/// What statistics are made from: all numbers, at one moment.
+pub(crate) struct Sources<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) now: Now,
+    pub(crate) totals: Totals,
+    pub(crate) store: Snapshot,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn read(shared: &'a Shared, now: Now) -> Self {
+        Self {
+            shared,
+            now,
+            totals: shared.totals(),
+            store: shared.store.snapshot(),
+        }
+    }
 }
 
 /// Where a value comes from.
@@ -230,7 +241,7 @@ pub(crate) fn answer(
         return Ok(detail(shared, arguments, out));
     }
     if is(b"settings") {
-        stats_settings::write(shared, out);
+        stats_settings::each(shared, &mut |name, value| put(name, value, out));
     } else if is(b"cachedump") {
         if !shared.config.settings.allowed.dump {
             return Ok(Response::Error(ErrorReply::CACHEDUMP_NOT_ALLOWED));
@@ -239,9 +250,9 @@ pub(crate) fn answer(
     } else if is(b"conns") {
         stats_conns::write(shared, now, out);
     } else if is(b"items") {
-        stats_items::write_items(shared, now, out);
+        stats_items::write_items(&Sources::read(shared, now), out);
     } else if is(b"slabs") {
-        stats_items::write_slabs(shared, out);
+        stats_items::write_slabs(&Sources::read(shared, now), out);
     } else if is(b"sizes") {
         if shared.config.settings.extended.track_sizes {
             return Err(Dump::of_sizes());
@@ -281,30 +292,30 @@ fn cachedump(arguments: &[&[u8]]) -> Result<Response<'static>, Dump> {
 
 /// Writes the general statistics, without the `END`.
 fn write_general(shared: &Shared, now: Now, out: &mut Output) {
-    let sources = Sources {
-        shared,
-        now,
-        totals: shared.totals(),
-        store: shared.store.snapshot(),
-    };
-    let has_kicks = shared.config.settings.extended.idle_timeout.is_some();
-    let has_tls = shared.config.tls.is_some();
-    for (name, source) in GENERAL {
-        let is_told = match *name {
-            IDLE_KICKS => has_kicks,
-            SSL_HANDSHAKE_ERRORS | SSL_PROTO_ERRORS | SSL_CERTIFICATE_AGE => has_tls,
-            _ => true,
-        };
-        if !is_told {
-            continue;
-        }
-        let value = match source {
-            Counted(count) => Value::Number(sources.totals.get(*count)),
-            Known(value) => value(&sources),
-            Zero => Value::Number(0),
-        };
+    for (name, value) in general(&Sources::read(shared, now)) {
         put(name, value, out);
     }
+}
+
+/// The general statistics, in order.
+pub(crate) fn general(sources: &Sources<'_>) -> impl Iterator<Item = (&'static str, Value)> {
+    let config = &sources.shared.config;
+    let has_kicks = config.settings.extended.idle_timeout.is_some();
+    let has_tls = config.tls.is_some();
+    let is_told = move |name| match name {
+        IDLE_KICKS => has_kicks,
+        SSL_HANDSHAKE_ERRORS | SSL_PROTO_ERRORS | SSL_CERTIFICATE_AGE => has_tls,
+        _ => true,
+    };
+    let told = GENERAL.iter().filter(move |(name, _)| is_told(name));
+    told.map(|(name, source)| {
+        let value = match source {
+            Counted(count) => Value::Number(sources.totals.get(*count)),
+            Known(value) => value(sources),
+            Zero => Value::Number(0),
+        };
+        (*name, value)
+    })
 }
 
 /// Writes what compression did, without the `END`. memcached has no such statistics.
@@ -334,7 +345,8 @@ pub(crate) fn put(name: &str, value: impl fmt::Display, out: &mut Output) {
 }
 
 /// A value as memcached prints it.
-enum Value {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Value {
     Number(u64),
     Text(&'static str),
     /// `seconds.microseconds`, the latter with six digits.
@@ -363,7 +375,7 @@ fn sockets(shared: &Shared) -> usize {
 }
 
 /// CPU time of the process: in its own code, in the kernel.
-fn usage() -> (TimeVal, TimeVal) {
+pub(crate) fn usage() -> (TimeVal, TimeVal) {
     getrusage(UsageWho::RUSAGE_SELF).map_or_else(
         |_| (TimeVal::new(0, 0), TimeVal::new(0, 0)),
         |usage| (usage.user_time(), usage.system_time()),

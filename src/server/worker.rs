@@ -6,6 +6,7 @@ use crate::config::Settings;
 use crate::connection;
 use crate::counters::Counters;
 use crate::execute::Context;
+use crate::latency::{Command, SAMPLED_TURNS, Sample};
 use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
 use crate::stats_conns::State;
@@ -40,6 +41,7 @@ pub struct Worker {
     counters: Arc<Counters>,
     buffers: BufferPool,
     sending: Cell<usize>,
+    turns_until_sample: Cell<u32>,
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
             counters,
             buffers: BufferPool::default(),
             sending: Cell::new(0),
+            turns_until_sample: Cell::new(0),
         }
     }
 
@@ -80,6 +83,23 @@ impl Worker {
             now: self.shared.clock.now(),
             settings: &self.shared.config.settings,
         }
+    }
+
+    /// Begins to measure how long the answers to `requests` take, if it is their turn.
+    pub(crate) fn begin_sample(&self, requests: &[u8]) -> Option<Sample> {
+        if let Some(left) = self.turns_until_sample.get().checked_sub(1) {
+            self.turns_until_sample.set(left);
+            return None;
+        }
+        self.turns_until_sample.set(SAMPLED_TURNS - 1);
+        let now = self.shared.clock.precise();
+        Some(Sample::begin(Command::of(requests), now))
+    }
+
+    /// They have been sent.
+    pub(crate) fn end_sample(&self, sample: Sample) {
+        let now = self.shared.clock.precise();
+        self.counters.latencies.end(sample, now);
     }
 
     /// Marks a connection as one that has answers to send, for as long as the result lives.

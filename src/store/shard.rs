@@ -227,8 +227,10 @@ impl Writer {
     pub(crate) fn add_to(&self, number: usize, index: &Index, snapshot: &mut Snapshot) {
         let table = index.table(number);
         snapshot.curr_items += count(table.len);
+        snapshot.shard_items_max = snapshot.shard_items_max.max(count(table.len));
         let live: usize = self.segments.iter().map(|segment| segment.live).sum();
         snapshot.bytes += count(live) + self.large_bytes();
+        snapshot.large_bytes += self.large_bytes();
         snapshot.charged_bytes += self.charged();
         snapshot.segments += count(self.allocated());
         snapshot.segment_len = count(self.segment_len);

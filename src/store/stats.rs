@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub total_items: u64,
     /// Bytes that items take, dead ones that are not yet removed included.
     pub bytes: u64,
+    /// Those of `bytes` that are in no segment, but have memory of their own.
+    pub large_bytes: u64,
     /// Bytes charged against the limit: what holds the items, free or not, and their index.
     pub charged_bytes: u64,
     /// Bytes charged besides: values that are still arriving ...
@@ -53,6 +55,8 @@ pub struct Snapshot {
     pub table_bytes: u64,
     /// Shards of the store.
     pub shard_count: u64,
+    /// Items in the shard that has most of them.
+    pub shard_items_max: u64,
     /// Values that were compressed when they were stored.
     pub compressed: u64,
     /// Bytes of those before.

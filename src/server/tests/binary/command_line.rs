@@ -87,6 +87,47 @@ fn a_port_in_use_is_said_with_what_to_do() {
 }
 
 #[test]
+fn only_a_port_for_metrics_that_was_asked_for_is_missed() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let admin = taken.local_addr().unwrap().to_string();
+    let address = ["-u", "root", "-l", "127.0.0.1", "-p", "-1", "--admin"];
+    let (code, output) = run(&[address.as_slice(), &[&admin]].concat());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(code, Some(71), "{text}");
+    assert!(
+        text.contains(&admin) && text.contains("--admin none"),
+        "{text}"
+    );
+
+    // Whoever has it if not the test.
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 9150));
+    let folder = TempDir::new().unwrap();
+    let ports = folder.path().join("ports");
+    let mut child = nuthatch(&address[..address.len() - 1])
+        .env_remove("NUTHATCH_ADMIN")
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let port = wait_for("the port file", || port_of(&ports));
+    assert_eq!(ask(&mut connect(port), "mn\r\n"), "MN\r\n");
+    child.kill().unwrap();
+    let mut log = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    assert!(
+        log.contains("127.0.0.1:9150") && log.contains("--admin"),
+        "{log}"
+    );
+    assert!(!log.contains("admin=Some"), "{log}");
+    child.wait().unwrap();
+}
+
+#[test]
 fn root_must_say_whom_to_become() {
     if !nix::unistd::geteuid().is_root() {
         return;

@@ -27,7 +27,9 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn nuthatch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch"));
     // Cargo sets it for who runs the daemon through Cargo.
-    command.env_remove("NUTHATCH_USER").args(arguments);
+    command.env_remove("NUTHATCH_USER");
+    // The tests would want the same port.
+    command.env("NUTHATCH_ADMIN", "none").args(arguments);
     command
 }
 

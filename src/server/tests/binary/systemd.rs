@@ -55,6 +55,7 @@ fn start_with(socket: OwnedFd, flags: &[&str]) -> std::process::Child {
         .args(["-c", script, env!("CARGO_BIN_EXE_nuthatch"), "-u", "root"])
         .args(flags)
         .env_remove("NUTHATCH_USER")
+        .env("NUTHATCH_ADMIN", "none")
         .stdin(Stdio::from(File::from(socket)))
         .stderr(Stdio::null())
         .spawn()

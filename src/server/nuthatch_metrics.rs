@@ -1,0 +1,343 @@
+//! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
+
+use crate::counters::Count;
+use crate::process_stats::ProcessStats;
+use crate::stats_conns::State;
+use crate::stats_text::Sources;
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use nuthatch_store::{Restored, Snapshot};
+use std::sync::atomic::Ordering;
+
+/// Series of one family.
+type Samples<'a, T> = &'a [(&'static str, T)];
+
+/// All of them, sorted.
+pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
+    // A recorder for each page: in one that stays, a counter could not fall when statistics are reset, and daemons
+    // in one process would share it.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    with_local_recorder(&recorder, || {
+        set_process(sources);
+        set_memory(sources, process);
+        set_store(&sources.store);
+        set_requests(sources);
+        set_restore(sources);
+    });
+    // The recorder has no histogram that can be set.
+    sorted(&handle.render()) + &sources.shared.latencies().render()
+}
+
+/// The same families in the order of their names, and in each the series in that of their labels.
+fn sorted(rendered: &str) -> String {
+    let families = rendered.split_terminator("\n\n");
+    let mut families: Vec<Vec<&str>> = families.map(|family| family.lines().collect()).collect();
+    // HELP and TYPE come before every name.
+    for lines in &mut families {
+        lines.sort_unstable();
+    }
+    families.sort_unstable();
+    let mut page = String::with_capacity(rendered.len());
+    for line in families.iter().flatten() {
+        page.extend([line, "\n"]);
+    }
+    page
+}
+
+fn set_process(sources: &Sources<'_>) {
+    let shared = sources.shared;
+    describe_gauge!("nuthatch_build_info", "Which nuthatch this is.");
+    let allocator = if cfg!(feature = "jemalloc") {
+        "jemalloc"
+    } else {
+        "system"
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    gauge!("nuthatch_build_info", "version" => version, "allocator" => allocator).set(1);
+    gauge_of(
+        "nuthatch_uptime_seconds",
+        "Seconds since the daemon started.",
+        seconds(sources.now.time.as_millis()),
+    );
+    gauge_of(
+        "nuthatch_stopping",
+        "1 while the daemon stops, else 0.",
+        f64::from(u8::from(shared.stopping.load(Ordering::Relaxed))),
+    );
+    let heartbeat = shared.slowest_heartbeat().as_secs_f64();
+    gauge_of(
+        "nuthatch_worker_heartbeat_age_seconds",
+        "For how long the worker that was seen least lately has not been seen to run.",
+        heartbeat,
+    );
+    let states = shared.sockets.states();
+    let of = |state: State| float(states.get(state as usize).copied().unwrap_or_default());
+    gauges(
+        "nuthatch_connections",
+        "Clients that are connected, by what their connection waits for.",
+        "state",
+        &[
+            ("request", of(State::Reading)),
+            ("value", of(State::ReadingValue)),
+            ("answer", of(State::Answering)),
+            ("events", of(State::Watching)),
+        ],
+    );
+}
+
+fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
+    let memory = memory(&sources.store, process.resident_bytes.unwrap_or_default());
+    let memory = memory.map(|(state, bytes)| (state, float(bytes)));
+    gauges(
+        "nuthatch_memory_bytes",
+        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
+         that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "state",
+        &memory,
+    );
+}
+
+/// What the resident memory is used for: the sum is that memory, as long as the store has touched all that it charges.
+fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
+    let segments = store.segments.saturating_mul(store.segment_len);
+    let packed = store.bytes.saturating_sub(store.large_bytes);
+    let bookkeeping = (store.charged_bytes)
+        .saturating_sub(segments)
+        .saturating_sub(store.large_bytes)
+        .saturating_sub(store.table_bytes);
+    let used = [
+        ("items", store.bytes),
+        ("index", store.table_bytes),
+        ("bookkeeping", bookkeeping),
+        ("arriving", store.arriving_bytes),
+        ("pinned", store.pinned_bytes),
+    ];
+    let [items, index, bookkeeping, arriving, pinned] = used;
+    let rest = used
+        .iter()
+        .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
+    // Room that nobody has written to yet is no memory.
+    let free = segments.saturating_sub(packed).min(rest);
+    let other = rest.saturating_sub(free);
+    [
+        items,
+        ("free", free),
+        index,
+        bookkeeping,
+        arriving,
+        pinned,
+        ("other", other),
+    ]
+}
+
+fn set_store(store: &Snapshot) {
+    counter_of(
+        "nuthatch_compression_input_bytes_total",
+        "Bytes of values that were compressed, before.",
+        store.compressed_raw_bytes,
+    );
+    counter_of(
+        "nuthatch_compression_stored_bytes_total",
+        "Bytes of values that were compressed, after.",
+        store.compressed_stored_bytes,
+    );
+    counters(
+        "nuthatch_compression_skipped_total",
+        "Values that were stored as they are while compression was on.",
+        "reason",
+        &[
+            ("short", store.compress_skipped_short),
+            ("incompressible", store.compress_skipped_incompressible),
+        ],
+    );
+    counter_of(
+        "nuthatch_decompression_failures_total",
+        "Values that were not what had been stored when they were asked for.",
+        store.decompress_failures,
+    );
+    gauge_of(
+        "nuthatch_shards",
+        "Parts of the store, each with its lock and its share of the memory.",
+        float(store.shard_count),
+    );
+    let mean = float(store.curr_items) / float(store.shard_count.max(1));
+    let skew = if store.curr_items == 0 {
+        1.0
+    } else {
+        float(store.shard_items_max) / mean
+    };
+    gauge_of(
+        "nuthatch_shard_items_skew_ratio",
+        "Items in the fullest shard by items in the average one.",
+        skew,
+    );
+}
+
+fn set_requests(sources: &Sources<'_>) {
+    let of = |count| sources.totals.get(count);
+    let (expired, flushed) = (of(Count::GetExpired), of(Count::GetFlushed));
+    let misses = of(Count::GetMisses).saturating_add(of(Count::TouchMisses));
+    counters(
+        "nuthatch_miss_total",
+        "Keys that were asked for and had no live item, by why: it had expired or been flushed and was still in \
+         memory, or there was none: never stored, deleted, evicted, or dead for long. A miss of touch is always absent.",
+        "reason",
+        &[
+            (
+                "absent",
+                misses.saturating_sub(expired).saturating_sub(flushed),
+            ),
+            ("expired", expired),
+            ("flushed", flushed),
+        ],
+    );
+    let connections = of(Count::RejectedConnections).saturating_add(of(Count::ListenDisabledNum));
+    counters(
+        "nuthatch_limit_hits_total",
+        "How often a limit was met: of connections (-c), of the size of an item (-I), of memory (-m), of what one \
+         connection may ask for before others have their turn (-R), of silence (idle_timeout).",
+        "limit",
+        &[
+            ("connections", connections),
+            ("item_size", of(Count::StoreTooLarge)),
+            ("memory", of(Count::StoreNoMemory)),
+            ("turn", of(Count::ConnYields)),
+            ("idle", of(Count::IdleKicks)),
+        ],
+    );
+}
+
+fn set_restore(sources: &Sources<'_>) {
+    let shared = sources.shared;
+    gauge_of(
+        "nuthatch_restoring",
+        "1 while the snapshot comes back, else 0.",
+        f64::from(u8::from(shared.restoring.load(Ordering::Relaxed))),
+    );
+    let restored = shared.restored.get().copied().unwrap_or_default();
+    let Restored {
+        items,
+        dead,
+        superseded,
+        no_room,
+        damaged,
+        ..
+    } = restored;
+    counters(
+        "nuthatch_restored_items_total",
+        "Items of the snapshot that are back, or why they are not.",
+        "result",
+        &[
+            ("restored", items),
+            ("dead", dead),
+            ("superseded", superseded),
+            ("no_room", no_room),
+        ],
+    );
+    counter_of(
+        "nuthatch_restore_damaged_total",
+        "Blocks of the snapshot that were damaged, and items of which a part was in one.",
+        damaged,
+    );
+}
+
+fn gauge_of(name: &'static str, help: &'static str, value: f64) {
+    describe_gauge!(name, help);
+    gauge!(name).set(value);
+}
+
+fn gauges(name: &'static str, help: &'static str, label: &'static str, samples: Samples<'_, f64>) {
+    describe_gauge!(name, help);
+    for (value, number) in samples {
+        gauge!(name, label => *value).set(*number);
+    }
+}
+
+fn counter_of(name: &'static str, help: &'static str, value: u64) {
+    describe_counter!(name, help);
+    counter!(name).absolute(value);
+}
+
+fn counters(
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    samples: Samples<'_, u64>,
+) {
+    describe_counter!(name, help);
+    for (value, number) in samples {
+        counter!(name, label => *value).absolute(*number);
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has no other numbers"
+)]
+const fn float(number: u64) -> f64 {
+    number as f64
+}
+
+fn seconds(millis: u64) -> f64 {
+    float(millis) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> Snapshot {
+        let mut store = Snapshot::default();
+        store.segments = 10;
+        store.segment_len = 100;
+        store.bytes = 700;
+        store.large_bytes = 200;
+        store.table_bytes = 30;
+        store.charged_bytes = 10 * 100 + 200 + 30 + 7;
+        store.arriving_bytes = 5;
+        store.pinned_bytes = 3;
+        store
+    }
+
+    #[test]
+    fn families_and_series_are_sorted() {
+        let rendered = "# HELP b x\n# TYPE b counter\nb{l=\"2\"} 1\nb{l=\"1\"} 9\n\n# HELP a y\n# TYPE a gauge\na 5\n\n";
+        assert_eq!(
+            sorted(rendered),
+            "# HELP a y\n# TYPE a gauge\na 5\n# HELP b x\n# TYPE b counter\nb{l=\"1\"} 9\nb{l=\"2\"} 1\n"
+        );
+        assert_eq!(sorted(""), "");
+    }
+
+    #[test]
+    fn memory_is_split_without_remainder() {
+        let resident = 5000;
+        let states = memory(&store(), resident);
+        assert_eq!(
+            states,
+            [
+                ("items", 700),
+                ("free", 500),
+                ("index", 30),
+                ("bookkeeping", 7),
+                ("arriving", 5),
+                ("pinned", 3),
+                ("other", 3755),
+            ]
+        );
+        assert_eq!(states.iter().map(|(_, bytes)| bytes).sum::<u64>(), resident);
+    }
+
+    #[test]
+    fn room_that_is_not_resident_is_not_told() {
+        let sum = |resident| {
+            let states = memory(&store(), resident);
+            states.iter().map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        for resident in [745, 746, 1244, 1245, 1246] {
+            assert_eq!(sum(resident), resident);
+        }
+        assert_eq!(sum(0), 745);
+    }
+}
