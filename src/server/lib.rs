@@ -46,6 +46,7 @@ pub mod setting;
 mod shared;
 pub mod signals;
 pub mod snapshot;
+mod snapshot_blocks;
 mod stats_conns;
 mod stats_items;
 mod stats_settings;
