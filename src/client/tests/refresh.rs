@@ -8,7 +8,7 @@ use nuthatch_client::{Error, KeyPolicy, OnContention, Policy, Source, Ttl};
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
 use support::{builder, client};
@@ -355,16 +355,19 @@ async fn over_a_hundred_expiries_there_is_one_load_for_each() {
             clients.push(client(nuthatch.address()).await);
         }
         let loads = Arc::new(AtomicUsize::new(0));
+        let database = Arc::new(AtomicU64::new(0));
         for expiry in 1..=EXPIRIES {
+            // A load that somebody began to want before finds what there is when it runs.
+            database.store(expiry, Ordering::SeqCst);
             nuthatch.clock().advance(11 * SECOND);
             let mut is_new = false;
             while !is_new {
                 for client in &clients {
-                    let loads = Arc::clone(&loads);
+                    let (loads, database) = (Arc::clone(&loads), Arc::clone(&database));
                     let load = move |_| async move {
                         loads.fetch_add(1, Ordering::SeqCst);
                         tokio::task::yield_now().await;
-                        Ok::<_, Error>(Some(expiry))
+                        Ok::<_, Error>(Some(database.load(Ordering::SeqCst)))
                     };
                     let fetched = client.get_or_refresh("k", &policy(), load).await.unwrap();
                     assert!(fetched.value >= Some(expiry - 1));
