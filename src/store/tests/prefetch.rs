@@ -65,7 +65,10 @@ fn nothing_changes() {
                 .count()
                 > 600
         );
-        seen.push((values, store.snapshot()));
+        let mut snapshot = store.snapshot();
+        // That depends on the seed.
+        snapshot.shard_items_max = 0;
+        seen.push((values, snapshot));
     }
     assert_eq!(seen.first(), seen.last());
 }
