@@ -218,7 +218,9 @@ fn sigkill_at_any_moment_leaves_one_whole_snapshot() {
             wait_for("the end", || daemon.child.try_wait().unwrap());
             kept = 1;
         } else {
-            thread::sleep(Duration::from_micros(random(&mut state) % 12_000));
+            // Longer and longer, so that a slow machine too is killed before, while and after it writes.
+            let longest = 12_000 + 500 * generation as u64;
+            thread::sleep(Duration::from_micros(random(&mut state) % longest));
             let _ = daemon.child.kill();
             let _ = daemon.child.wait();
         }
