@@ -10,7 +10,6 @@ use protocol_tests::nuthatch::{Nuthatch, TcpPeer};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -36,12 +35,11 @@ fn start(clock: &Clock, file: &Path, flags: &[&str], items: usize) -> (Nuthatch,
         let lines = lines.map_while(Result::ok).take_while(|line| line != "END");
         lines.filter(|line| *line == wanted).count() == 1
     };
-    // The file is read by another thread.
-    for _ in 0..5000 {
+    // The file is read by another thread: this one asks for as long as that takes.
+    for _ in 0..50_000 {
         if is_back(&mut peer) {
             return (daemon, peer);
         }
-        thread::sleep(Duration::from_millis(1));
     }
     panic!("{items} items are not back");
 }

@@ -77,14 +77,7 @@ impl Verb {
         match self {
             Self::Get | Self::GetMany(_) => "get",
             Self::GetAndTouch(_) => "get_and_touch",
-            Self::Store(store) => match store.mode {
-                StorageMode::Add => "add",
-                StorageMode::Replace => "replace",
-                StorageMode::Append => "append",
-                StorageMode::Prepend => "prepend",
-                StorageMode::Cas(_) => "cas",
-                _ => "set",
-            },
+            Self::Store(store) => store.mode.word(),
             Self::Arithmetic(ArithmeticOp::Incr, _) => "incr",
             Self::Arithmetic(ArithmeticOp::Decr, _) => "decr",
             Self::Delete | Self::DeleteCas(_) => "delete",

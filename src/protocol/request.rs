@@ -150,6 +150,20 @@ pub enum StorageMode {
     Cas(u64),
 }
 
+impl StorageMode {
+    /// The command as it is typed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Add => "add",
+            Self::Replace => "replace",
+            Self::Append => "append",
+            Self::Prepend => "prepend",
+            Self::Cas(_) => "cas",
+        }
+    }
+}
+
 /// The line of a storage command; `value_len` bytes and `\r\n` follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -440,14 +440,8 @@ impl Retrieve<'_> {
 
 impl Storage<'_> {
     fn encode(&self, out: &mut impl BufMut) {
-        out.put_slice(match self.mode {
-            StorageMode::Set => b"set ",
-            StorageMode::Add => b"add ",
-            StorageMode::Replace => b"replace ",
-            StorageMode::Append => b"append ",
-            StorageMode::Prepend => b"prepend ",
-            StorageMode::Cas(_) => b"cas ",
-        });
+        out.put_slice(self.mode.word().as_bytes());
+        out.put_u8(b' ');
         out.put_slice(self.key.as_bytes());
         put_number(out, self.client_flags);
         put_number(out, self.exptime.get());

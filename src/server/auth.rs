@@ -11,7 +11,6 @@ use std::path::Path;
 use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// Logins of a file, as many as memcached takes.
 const LOGINS_MAX: usize = 8;
@@ -20,7 +19,7 @@ const LOGINS_MAX: usize = 8;
 const FILE_LEN_MAX: u64 = 64 << 10;
 
 /// How long who connects may take to log in.
-const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Wrong passwords before the connection is closed.
 const FAILURES_MAX: u32 = 5;
@@ -69,22 +68,16 @@ impl Logins {
     fn parse(text: &[u8]) -> Result<Self, LoginsError> {
         let mut logins = Vec::new();
         for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
+            if matches!(line, b"" | b"\r") {
                 continue;
             }
-            let colon = line.iter().position(|byte| *byte == b':');
-            let Some((user, password)) = colon.and_then(|colon| line.split_at_checked(colon))
-            else {
+            let Some((user, password)) = user_and_password(line) else {
                 return Err(LoginsError::Malformed(number));
             };
-            if user.is_empty() {
-                return Err(LoginsError::Malformed(number));
-            }
             if logins.len() == LOGINS_MAX {
                 return Err(LoginsError::TooMany);
             }
-            logins.push(digest(user, password.get(1..).unwrap_or_default()));
+            logins.push(digest(user, password));
         }
         Ok(Self(logins))
     }
@@ -98,6 +91,15 @@ impl Logins {
             .fold(none, |found, login| found | login.ct_eq(&digest))
             .into()
     }
+}
+
+/// What a line `user:password` says.
+pub(crate) fn user_and_password(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (user, password) = line.split_at_checked(colon)?;
+    let password = password.strip_prefix(b":")?;
+    (!user.is_empty()).then_some((user, password))
 }
 
 impl fmt::Debug for Logins {
@@ -160,22 +162,9 @@ fn step(bytes: &[u8]) -> Step {
     }
 }
 
-/// Lets somebody log in; returns what came behind the login, or `None` if the connection is to be closed.
+/// Lets somebody log in; returns what came behind the login, or `None` if the connection is to be closed. It may take
+/// [`LOGIN_TIME_MAX`].
 pub(crate) async fn log_in<S>(
-    stream: &mut S,
-    logins: &Logins,
-    worker: &Worker,
-) -> io::Result<Option<Vec<u8>>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let logging_in = try_to_log_in(stream, logins, worker);
-    timeout(LOGIN_TIME_MAX, logging_in)
-        .await
-        .unwrap_or(Ok(None))
-}
-
-async fn try_to_log_in<S>(
     stream: &mut S,
     logins: &Logins,
     worker: &Worker,

@@ -142,8 +142,8 @@ where
     /// Lets the client log in, and answers what has come with that; returns whether it may stay.
     async fn log_in(&mut self, decoder: &mut RequestDecoder, input: &mut Input) -> bool {
         let logins = self.worker.shared().access.logins();
-        let logged_in = auth::log_in(&mut self.stream, &logins, self.worker).await;
-        let Ok(Some(rest)) = logged_in else {
+        let logging_in = auth::log_in(&mut self.stream, &logins, self.worker);
+        let Ok(Ok(Some(rest))) = timeout(auth::LOGIN_TIME_MAX, logging_in).await else {
             return false;
         };
         *input = Input::new(rest);

@@ -122,7 +122,7 @@ impl Context<'_> {
             _ => return Response::Error(ErrorReply::UNKNOWN_COMMAND),
         };
         let told = (request.exptime, request.value_len);
-        self.tell_stored(key, outcome, command(request.mode), told);
+        self.tell_stored(key, outcome, request.mode.word(), told);
         match outcome {
             StoreOutcome::Stored { .. } => Response::Stored,
             StoreOutcome::NotStored => Response::NotStored,
@@ -345,18 +345,6 @@ impl Context<'_> {
             // Also for lifetimes that do not exist yet: what cannot be understood must not live on.
             _ => Expiry::At(now),
         }
-    }
-}
-
-/// The name of a storage command.
-const fn command(mode: StorageMode) -> &'static str {
-    match mode {
-        StorageMode::Add => "add",
-        StorageMode::Replace => "replace",
-        StorageMode::Append => "append",
-        StorageMode::Prepend => "prepend",
-        StorageMode::Cas(_) => "cas",
-        _ => "set",
     }
 }
 

@@ -121,7 +121,8 @@ fn has_no_such_family(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
-fn tcp_listener(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+/// A socket that listens, for IPv6 alone if the address is one.
+pub(crate) fn tcp_listener(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

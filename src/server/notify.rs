@@ -5,9 +5,6 @@ use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A worker that has not shown up for so long hangs.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
-
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd cannot be told");
@@ -52,9 +49,11 @@ pub(crate) async fn watchdog(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(period / 2);
     loop {
         tick.tick().await;
-        match shared.slowest_heartbeat() {
-            age if age < HEARTBEAT_MAX => notify(&[NotifyState::Watchdog]),
-            age => tracing::error!(?age, "a worker hangs: systemd is not told that all is well"),
+        match shared.hanging() {
+            None => notify(&[NotifyState::Watchdog]),
+            Some(age) => {
+                tracing::error!(?age, "a worker hangs: systemd is not told that all is well");
+            }
         }
     }
 }

@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// A worker that was not seen for so long hangs.
+pub(crate) const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// The store, the settings, and what everybody has counted.
 #[derive(Debug)]
 pub struct Shared {
@@ -170,6 +173,13 @@ impl Shared {
         let beats = self.heartbeats.iter();
         let oldest = beats.map(|beat| beat.load(Ordering::Relaxed)).min();
         Duration::from_millis(now.saturating_sub(oldest.unwrap_or(now)))
+    }
+
+    /// For how long a worker has not been seen that hangs. None does once the daemon stops: they end then.
+    pub(crate) fn hanging(&self) -> Option<Duration> {
+        let age = self.slowest_heartbeat();
+        let is_stopping = self.stopping.load(Ordering::Relaxed);
+        (age > HEARTBEAT_AGE_MAX && !is_stopping).then_some(age)
     }
 
     /// What all threads have counted since the last reset.

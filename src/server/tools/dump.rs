@@ -1,37 +1,21 @@
 //! `nuthatch dump`: the items of a server, to standard output.
 
-use super::connection::Address;
+use super::arguments::Arguments;
 use super::dump_file::DumpWriter;
 use super::error::ToolError;
-use super::login::Login;
-use super::pace::{Pace, Rate};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::report::{Report, size};
 use super::source::Source;
 use crate::clock::Clock;
 use clap::Args;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
 
 /// The arguments of `nuthatch dump`.
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
-    /// Where to read: HOST, HOST:PORT or the path of a Unix socket
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "MEMCACHED_SERVERS",
-        default_value = "127.0.0.1:11211"
-    )]
-    server: Address,
-
-    /// Most bytes of keys and values to read in a second, such as 500k or 50m [default: no limit]
-    #[arg(long, value_name = "BYTES")]
-    rate: Option<Rate>,
-
-    /// File whose first line is user:password, for servers that want a login
-    #[arg(long, value_name = "FILE")]
-    auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    how: Arguments,
 }
 
 impl Dump {
@@ -47,11 +31,11 @@ impl Dump {
             doing: "write the dump",
             error,
         };
-        let login = Login::read(self.auth_file.as_deref())?;
+        let login = self.how.login()?;
         let clock = Clock::machine();
-        let mut source = Source::open(&self.server, login.as_ref())?;
+        let mut source = Source::open(&self.how.server, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
-        let mut pace = Pace::new(self.rate, clock.clone());
+        let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut writer = DumpWriter::new(stdout);
         let (mut count, mut len) = (0u64, 0u64);
         loop {
@@ -69,7 +53,11 @@ impl Dump {
         }
         writer.finish().map_err(written)?;
         progress.finish();
-        let done = format!("dumped {count} items ({}) of {}", size(len), self.server);
+        let done = format!(
+            "dumped {count} items ({}) of {}",
+            size(len),
+            self.how.server
+        );
         Ok(Report::new(done).missed(&source.missed()))
     }
 }

@@ -1,6 +1,7 @@
 //! [`Login`]: what a server with logins (`-Y`) wants to hear first.
 
 use super::error::ToolError;
+use crate::auth::user_and_password;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -29,11 +30,8 @@ impl Login {
     }
 
     fn of_line(line: &[u8]) -> Option<Self> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (user, password) = line.split_at_checked(colon)?;
-        let password = password.strip_prefix(b":")?;
-        (!user.is_empty() && !password.is_empty()).then(|| Self([user, b" ", password].concat()))
+        let (user, password) = user_and_password(line)?;
+        (!password.is_empty()).then(|| Self([user, b" ", password].concat()))
     }
 
     /// Appends the request that logs in: any `set` does whose value this is.

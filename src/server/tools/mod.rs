@@ -1,5 +1,6 @@
 //! What the program does when it does not serve: `nuthatch VERB`, one file for each verb.
 
+mod arguments;
 mod completions;
 mod config;
 mod connection;

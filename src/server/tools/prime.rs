@@ -1,16 +1,15 @@
 //! `nuthatch prime`: the items of one server, to another one.
 
+use super::arguments::Arguments;
 use super::connection::Address;
 use super::error::ToolError;
-use super::login::Login;
-use super::pace::{Pace, Rate};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::report::{Report, size};
 use super::source::Source;
 use super::target::Target;
 use crate::clock::Clock;
 use clap::Args;
-use std::path::PathBuf;
 
 /// The arguments of `nuthatch prime`.
 #[derive(Debug, Args)]
@@ -19,38 +18,24 @@ pub(crate) struct Prime {
     #[arg(long, value_name = "ADDR")]
     from: Address,
 
-    /// Where to add: HOST, HOST:PORT or the path of a Unix socket
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "MEMCACHED_SERVERS",
-        default_value = "127.0.0.1:11211"
-    )]
-    server: Address,
-
-    /// Most bytes of keys and values to copy in a second, such as 500k or 50m [default: no limit]
-    #[arg(long, value_name = "BYTES")]
-    rate: Option<Rate>,
-
-    /// File whose first line is user:password, for servers that want a login
-    #[arg(long, value_name = "FILE")]
-    auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    how: Arguments,
 }
 
 impl Prime {
     /// Primes.
     pub(crate) fn run(&self) -> Result<Report, ToolError> {
-        if self.from == self.server {
+        if self.from == self.how.server {
             return Err(ToolError::Usage(
                 "--from and --server name the same server: there is nothing to copy",
             ));
         }
-        let login = Login::read(self.auth_file.as_deref())?;
+        let login = self.how.login()?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.server, login.as_ref())?;
+        let mut target = Target::open(&self.how.server, login.as_ref())?;
         let mut source = Source::open(&self.from, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
-        let mut pace = Pace::new(self.rate, clock.clone());
+        let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut len = 0u64;
         loop {
             let (unix_seconds, begin) = (clock.now().unix_millis / 1000, len);
@@ -72,7 +57,7 @@ impl Prime {
             size(len),
             self.from,
             added.stored,
-            self.server
+            self.how.server
         );
         Ok(Report::new(done).added(&added).missed(&source.missed()))
     }
