@@ -172,7 +172,7 @@ impl Inner {
             (wire, topology.node(&hashed))
         };
         Ok(Place {
-            node: node.ok_or(Error::Closed)?,
+            node: node.map(Arc::clone).ok_or(Error::Closed)?,
             key,
         })
     }

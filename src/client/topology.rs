@@ -42,7 +42,7 @@ impl Topology {
         self.ring.locate(key)
     }
 
-    pub(crate) fn node(&self, key: &[u8]) -> Option<Arc<Node>> {
-        self.nodes.get(self.locate(key)).map(Arc::clone)
+    pub(crate) fn node(&self, key: &[u8]) -> Option<&Arc<Node>> {
+        self.nodes.get(self.locate(key))
     }
 }
