@@ -4,4 +4,5 @@
 pub mod daemon;
 pub mod load;
 pub mod plot;
+pub mod processors;
 pub mod report;

@@ -6,46 +6,11 @@ use std::io;
 use benches::daemon::{Daemon, Program};
 use benches::load::{self, Outcome, Target, Window, Workload};
 use benches::plot::{Kind, Plot};
+use benches::processors::Processors;
 use benches::report::{Report, median};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 /// Memory of each server.
 const MEMORY_MIB: u64 = 4096;
-
-/// A processor for the server and one for the load.
-#[derive(Clone, Copy, Debug)]
-struct Processors {
-    server: usize,
-    load: usize,
-}
-
-impl Processors {
-    /// Two of those that this process may use, if there are as many.
-    fn find() -> Option<Self> {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
-        let mut cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-        Some(Self {
-            server: cpus.next()?,
-            load: cpus.next()?,
-        })
-    }
-
-    fn assign(self, daemon: &Daemon) -> io::Result<()> {
-        for task in std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
-            let thread = task?.file_name().to_string_lossy().parse();
-            pin(thread.unwrap_or_default(), self.server)?;
-        }
-        pin(0, self.load)
-    }
-}
-
-/// Binds a thread, 0 for the calling one, to a processor.
-fn pin(thread: i32, cpu: usize) -> io::Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu)?;
-    Ok(sched_setaffinity(Pid::from_raw(thread), &set)?)
-}
 
 /// What is compared, and how.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+
+use crate::processors::cpu_time;
 
 use super::connection::Connection;
 use super::outcome::Outcome;
@@ -237,12 +237,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-/// How long the threads of a process have run.
-fn cpu_time(pid: Option<u32>) -> Duration {
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-    let clock = pid.and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
-    let time = clock.and_then(|clock| clock.now().ok());
-    time.map_or(Duration::ZERO, Duration::from)
 }

@@ -47,7 +47,7 @@ impl Outcome {
     }
 
     /// One more request was answered after `latency`.
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub fn record(&mut self, latency: Duration) {
         self.operations += 1;
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         // The histogram grows as far as it must.
@@ -62,6 +62,11 @@ impl Outcome {
     /// Microseconds that the server ran for each request.
     pub fn server_micros(&self) -> f64 {
         micros(self.server_cpu) / float(self.operations.max(1))
+    }
+
+    /// Microseconds that the load generator ran for each request.
+    pub fn client_micros(&self) -> f64 {
+        micros(self.client_cpu) / float(self.operations.max(1))
     }
 
     /// The share of the window that the load generator ran for: near 1, it is the limit and not the server.
