@@ -91,8 +91,8 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
-         that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "Resident memory by use: items, room for more in their segments and in buffers, their index, the bookkeeping of \
+         that; values that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
         "state",
         &memory,
     );
@@ -118,7 +118,10 @@ fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
         .iter()
         .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
     // Room that nobody has written to yet is no memory.
-    let free = segments.saturating_sub(packed).min(rest);
+    let free = segments
+        .saturating_sub(packed)
+        .saturating_add(store.spare_bytes)
+        .min(rest);
     let other = rest.saturating_sub(free);
     [
         items,

@@ -326,7 +326,7 @@ impl Turn<'_> {
             let slot = self.take_slot(place, is_main, (charge, head.cas));
             let queue = self.writer.queue(is_main);
             queue.large.push_front((slot, head.cas));
-            let large = Large::new(head, key, value);
+            let large = Large::new(head, key, value, &self.outside.spare);
             self.shard.log_mut().put_large(slot, large);
             return Some(Location::large(slot));
         }

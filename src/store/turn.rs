@@ -198,7 +198,7 @@ impl Turn<'_> {
         let is_main = self.queue_for(place, old)?;
         self.reserve_large(charge)?;
         let slot = self.add_slot(place, is_main, charge);
-        let large = Large::new(put.head, put.key, put.value);
+        let large = Large::new(put.head, put.key, put.value, &self.outside.spare);
         self.shard.log_mut().put_large(slot, large);
         let word = Word::new(place, Location::large(slot))
             .main(is_main)
