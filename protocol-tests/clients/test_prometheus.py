@@ -36,7 +36,9 @@ OF_THE_MIXIN = {
     "Commands": [
         f"sum by(command, status) (rate(memcached_commands_total{SELECTED}[$__rate_interval]))"
     ],
-    "Evictions": [f"sum by(instance) (rate(memcached_items_evicted_total{SELECTED}[$__rate_interval]))"],
+    "Evictions": [
+        f"sum by(instance) (rate(memcached_items_evicted_total{SELECTED}[$__rate_interval]))"
+    ],
     "Stored": [f"sum by(instance) (rate(memcached_items_total{SELECTED}[$__rate_interval]))"],
     "CPU": [
         f"""sum by (instance) (rate(memcached_process_user_cpu_seconds_total{SELECTED}[$__rate_interval])
@@ -48,8 +50,12 @@ OF_THE_MIXIN = {
         f"sum by(instance) (memcached_current_connections{SELECTED})",
         f"min(memcached_max_connections{SELECTED})",
     ],
-    "Connections / sec": [f"sum by(instance) (rate(memcached_connections_total{SELECTED}[$__rate_interval]))"],
-    "Bytes received": [f"sum by(instance) (rate(memcached_read_bytes_total{SELECTED}[$__rate_interval]))"],
+    "Connections / sec": [
+        f"sum by(instance) (rate(memcached_connections_total{SELECTED}[$__rate_interval]))"
+    ],
+    "Bytes received": [
+        f"sum by(instance) (rate(memcached_read_bytes_total{SELECTED}[$__rate_interval]))"
+    ],
     "Bytes transmitted": [
         f"sum by(instance) (rate(memcached_written_bytes_total{SELECTED}[$__rate_interval]))"
     ],

@@ -1,0 +1,72 @@
+"""deploy/demo: a Django site on three nodes, Prometheus and visitors, run for seconds."""
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from servers import NUTHATCH, ROOT
+
+DEMO = ROOT / "deploy/demo"
+COMPOSE = ROOT / "deploy/compose/compose.yaml"
+SECONDS_MAX = 90
+
+
+def processes_with(mark):
+    """Those that inherited the mark."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            pass  # It ended meanwhile.
+    return found
+
+
+@pytest.fixture
+def demo():
+    """Runs the demo; whatever it starts has to be gone with it."""
+    mark = f"DEMO_MARK={uuid.uuid4()}"
+    name, value = mark.split("=")
+
+    def start(*arguments):
+        command = [sys.executable, DEMO, "--nuthatch", NUTHATCH, *arguments]
+        return subprocess.Popen(
+            command, env=os.environ | {name: value}, stdout=subprocess.PIPE, text=True
+        )
+
+    yield start
+    assert processes_with(mark) == []
+
+
+def test_pages_are_served_from_three_nodes_that_prometheus_scrapes(demo):
+    with demo("--seconds", "3") as process:
+        said, _ = process.communicate(timeout=SECONDS_MAX)
+    assert process.returncode == 0, said
+    pages, failures = re.search(r"^(\d+) pages, (\d+) failures$", said, re.MULTILINE).groups()
+    assert int(pages) > 0 and failures == "0"
+    hits = re.findall(r"^127\.0\.0\.1:\d+: (\d+) hits, \d+ misses$", said, re.MULTILINE)
+    assert len(hits) == 3 and all(int(count) > 0 for count in hits), said
+    assert "prometheus: 3 of 3 nodes up" in said
+
+
+def test_a_demo_that_is_interrupted_ends_all_that_it_started(demo):
+    with demo() as process:
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("prometheus") for line in lines)
+        process.terminate()
+        rest, _ = process.communicate(timeout=SECONDS_MAX)
+    assert process.returncode == 0, rest
+
+
+def test_the_demo_and_compose_run_nodes_with_the_same_flags():
+    flags = re.search(r"^FLAGS = (\[.*?\])", DEMO.read_text(), re.MULTILINE | re.DOTALL)[1]
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    nodes = [service for name, service in services.items() if name.startswith("nuthatch-")]
+    assert [node["command"] for node in nodes] == [yaml.safe_load(flags)] * 3
