@@ -1,0 +1,113 @@
+"""deploy/systemd: what systemd's own tools say of the units, and that the daemon starts as they start it."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from servers import NUTHATCH, ROOT, running
+from wire import Wire
+
+UNITS = ROOT / "deploy/systemd"
+# Of 10; memcached's own unit in Debian has 4.8. It has to serve a network and to raise its limits.
+EXPOSURE_MAX = 1.2
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def units(tmp_path):
+    """The units, with the program where it is."""
+    for unit in UNITS.glob("nuthatch*.*"):
+        text = unit.read_text().replace("/usr/bin/nuthatch", NUTHATCH)
+        (tmp_path / unit.name).write_text(text)
+    return tmp_path
+
+
+def analyze(units, *arguments):
+    command = ["systemd-analyze", *arguments]
+    told = subprocess.run(command, cwd=units, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout + told.stderr
+
+
+def settings(unit):
+    """Each name with its values."""
+    found = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def test_systemd_has_nothing_to_say_about_the_units(units):
+    names = ["./nuthatch.service", "./nuthatch.socket", "./nuthatch@other.service"]
+    assert analyze(units, "verify", "--man=no", *names) == ""
+
+
+@pytest.mark.parametrize("name", ["nuthatch.service", "nuthatch@.service"])
+def test_the_service_is_exposed_no_more_than_the_readme_says(units, name):
+    (units / "nuthatch@.service").rename(units / "nuthatch@other.service")
+    name = name.replace("@.", "@other.")
+    said = analyze(units, "security", "--offline=yes", f"./{name}")
+    exposure = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", said)[1])
+    assert exposure <= EXPOSURE_MAX
+
+
+def test_the_template_is_the_service_with_names_of_its_own():
+    service, template = (
+        [line for line in (UNITS / name).read_text().splitlines() if not line.startswith("#")]
+        for name in ("nuthatch.service", "nuthatch@.service")
+    )
+    named = "\n".join(template).replace("nuthatch-%i", "nuthatch").replace(" (%i)", "")
+    assert named.replace("%i.toml", "nuthatch.toml") == "\n".join(service)
+
+
+def test_the_limits_fit_the_configuration():
+    limits = settings(UNITS / "nuthatch.service")
+    config = (UNITS / "nuthatch.toml").read_text()
+    memory, connections = (
+        int(re.search(rf"^{name} = (\d+)$", config, re.MULTILINE)[1])
+        for name in ("memory-limit", "conn-limit")
+    )
+    needed = 1.2 * memory * MEBIBYTE + 32 * MEBIBYTE + connections * 16 * 1024
+    assert int(limits["MemoryMax"][0].removesuffix("M")) * MEBIBYTE >= needed
+    assert int(limits["LimitNOFILE"][0]) > connections
+
+
+def test_the_socket_is_where_the_configuration_listens():
+    (address,) = settings(UNITS / "nuthatch.socket")["ListenStream"]
+    host, port = address.split(":")
+    assert f'listen = ["{host}"]' in (UNITS / "nuthatch.toml").read_text()
+    assert port == "11211"
+    for name in ("IPAddressDeny", "IPAddressAllow"):
+        service, socket = (settings(UNITS / f"nuthatch.{kind}") for kind in ("service", "socket"))
+        assert service[name] == socket[name]
+
+
+def test_the_daemon_starts_with_the_configuration(tmp_path):
+    config = (UNITS / "nuthatch.toml").read_text().replace("/var/lib/nuthatch", str(tmp_path))
+    (tmp_path / "nuthatch.toml").write_text(config)
+    program, *flags = shlex.split(settings(UNITS / "nuthatch.service")["ExecStart"][0])
+    assert program == "/usr/bin/nuthatch"
+    flags = [flag.replace("/etc/nuthatch", str(tmp_path)) for flag in flags]
+    with running("nuthatch", tmp_path, *flags) as server, Wire(server.endpoint) as wire:
+        assert wire.ask(b"set k 0 0 1\r\nv") == b"STORED"
+        for refused in (b"lru_crawler metadump all", b"watch fetchers"):
+            assert b"ERROR" in wire.ask(refused)
+
+
+def test_the_drop_in_obeys_memcacheds_own_configuration(tmp_path):
+    drop_in = settings(UNITS / "memcached-conf.conf")
+    shell = shlex.split(drop_in["ExecStartPre"][0])
+    places = {"/usr/bin/nuthatch": NUTHATCH, "/run/nuthatch": str(tmp_path)}
+    for there, here in places.items():
+        shell[-1] = shell[-1].replace(there, here)
+    subprocess.run(shell, check=True, timeout=30)
+    cleared, start = drop_in["ExecStart"]
+    flags = shlex.split(start.replace("/run/nuthatch", str(tmp_path)))[1:]
+    assert cleared == ""
+    checked = subprocess.run(
+        [NUTHATCH, "config", "show", *flags], capture_output=True, text=True, timeout=30
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert re.search(r"^memory-limit = 64 +# file ", checked.stdout, re.MULTILINE)
