@@ -197,3 +197,12 @@ def test_the_arguments_in_kubernetes_start_a_node_that_fits_its_memory(tmp_path)
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * MEBIBYTE
     assert limit >= 1.2 * memory + 32 * MEBIBYTE + connections * 16 * 1024
     assert (pod["securityContext"]["runAsUser"], container["image"]) == (11211, "nuthatch:0.1.0")
+
+
+def test_the_readme_names_files_that_are_there():
+    readme = (DEPLOY / "README.md").read_text()
+    named = re.findall(r"\bdeploy/[\w./-]+\w", readme)
+    folders = "demo|compose|systemd|debian|docker|kubernetes|prometheus|grafana"
+    named += [f"deploy/{path}" for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", readme)]
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
