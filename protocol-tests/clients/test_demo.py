@@ -70,3 +70,14 @@ def test_the_demo_and_compose_run_nodes_with_the_same_flags():
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     nodes = [service for name, service in services.items() if name.startswith("nuthatch-")]
     assert [node["command"] for node in nodes] == [yaml.safe_load(flags)] * 3
+
+
+def test_the_site_is_tested_with_what_its_image_has():
+    of_the_image, of_the_tests = (
+        set(re.findall(r"^[\w.-]+==.*$", (ROOT / path).read_text(), re.MULTILINE))
+        for path in (
+            "deploy/compose/site/requirements.txt",
+            "protocol-tests/clients/requirements.txt",
+        )
+    )
+    assert of_the_image and of_the_image <= of_the_tests
