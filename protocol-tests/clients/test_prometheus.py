@@ -72,7 +72,7 @@ READY = re.compile("(Server is ready)")
 
 # Series that no daemon tells yet.
 NOT_YET = re.compile(
-    "nuthatch_(namespace|memory_advice|hot_key|evicted_item_age|item_ttl|item_size)_"
+    "nuthatch_(namespace|memory_advice|hot_key|evicted_item|item_ttl|item_age|item_size)_"
 )
 
 
