@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -17,13 +18,14 @@ COMPOSE = ROOT / "deploy/compose/compose.yaml"
 SECONDS_MAX = 90
 
 
-def processes_with(mark):
-    """Those that inherited the mark."""
+def end_those_with(mark):
+    """Ends the processes that inherited the mark, and says which there were."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_text())
+                os.kill(int(process.name), signal.SIGKILL)
         except OSError:
             pass  # It ended meanwhile.
     return found
@@ -42,7 +44,7 @@ def demo():
         )
 
     yield start
-    assert processes_with(mark) == []
+    assert end_those_with(mark) == []
 
 
 def test_pages_are_served_from_three_nodes_that_prometheus_scrapes(demo):
@@ -56,10 +58,12 @@ def test_pages_are_served_from_three_nodes_that_prometheus_scrapes(demo):
     assert "prometheus: 3 of 3 nodes up" in said
 
 
-def test_a_demo_that_is_interrupted_ends_all_that_it_started(demo):
+@pytest.mark.parametrize("last", ["node 1", "prometheus"])
+def test_a_demo_that_is_interrupted_ends_all_that_it_started(demo, last):
+    """While it starts, and when the visitors come."""
     with demo() as process:
         lines = iter(process.stdout.readline, "")
-        assert any(line.startswith("prometheus") for line in lines)
+        assert any(line.startswith(last) for line in lines)
         process.terminate()
         rest, _ = process.communicate(timeout=SECONDS_MAX)
     assert process.returncode == 0, rest
