@@ -92,6 +92,24 @@ def test_a_command_called_memcached_is_found_in_the_image(image):
         assert memory_of(server) == b"%d" % (32 * MEBIBYTE)
 
 
+@pytest.mark.skipif(b" ping " not in subprocess.check_output([NUTHATCH, "help"]), reason="no ping")
+def test_composes_check_of_health_works_in_the_image(image):
+    (check,) = {
+        tuple(service["healthcheck"]["test"])
+        for name, service in yaml.safe_load(COMPOSE.read_text())["services"].items()
+        if name.startswith("nuthatch-")
+    }
+    assert check == ("CMD", "nuthatch", "ping")
+    command = ["/usr/sbin/chroot", "--userspec=11211:11211", image, *check[1:]]
+    environment = {"PATH": "/usr/local/bin"}
+    with contained(image, "memcached", "-p", "-1") as server:
+        # In a container it is the one that listens at 11211.
+        environment["MEMCACHED_SERVERS"] = server.address
+        assert subprocess.run(command, env=environment, timeout=30).returncode == 0
+    gone = subprocess.run(command, env=environment, timeout=30, capture_output=True)
+    assert gone.returncode != 0
+
+
 def test_the_user_is_that_of_memcacheds_image(image):
     assert instructions("USER") == ["11211:11211"]
     assert "memcache:x:11211:11211:" in (image / "etc/passwd").read_text()
