@@ -131,11 +131,13 @@ impl Shared {
     pub fn reload(&self) {
         notify::reloading();
         match self.access.reload_logins() {
-            Ok(()) => tracing::info!("the logins are those of their file now"),
+            Ok(true) => tracing::info!("the logins are those of their file now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the logins stay as they are"),
         }
         match self.refresh_certificates() {
-            Ok(_) => tracing::info!("the certificates are those of their files now"),
+            Ok(true) => tracing::info!("the certificates are those of their files now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the certificates stay as they are"),
         }
         notify::ready();
