@@ -5,6 +5,7 @@ use crate::tools::hot::{HotKey, HotKeys};
 use crate::tools::top::sample::{Latency, Namespace};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::buffer::Cell;
 
 /// The lines of a terminal of this size, without the spaces at their ends.
 fn screen(view: &View, width: u16, height: u16) -> Vec<String> {
@@ -12,7 +13,7 @@ fn screen(view: &View, width: u16, height: u16) -> Vec<String> {
     terminal.draw(|frame| view.draw(frame)).unwrap();
     let buffer = terminal.backend().buffer();
     let lines = buffer.content().chunks(width.into());
-    let lines = lines.map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>());
+    let lines = lines.map(|cells| cells.iter().map(Cell::symbol).collect::<String>());
     lines.map(|line| line.trim_end().to_owned()).collect()
 }
 
@@ -40,18 +41,20 @@ fn memcached() -> Row {
     }
 }
 
-fn nuthatch() -> Row {
-    let latency = Latency {
+fn latency(count: u64) -> Latency {
+    Latency {
         command: "get".to_owned(),
         p50_us: 10,
         p99_us: 250,
         p999_us: 2500,
-        count: 9,
-    };
+        count,
+    }
+}
+
+fn nuthatch() -> Row {
     let unused = Latency {
         command: "touch".to_owned(),
-        count: 0,
-        ..latency.clone()
+        ..latency(0)
     };
     let namespace = Namespace {
         name: "session".to_owned(),
@@ -71,7 +74,7 @@ fn nuthatch() -> Row {
         bytes: 2 << 20,
         is_draining: true,
         rates: Some(rates(1000.0, 500.0)),
-        latencies: vec![latency, unused],
+        latencies: vec![latency(9), unused],
         namespaces: Some(vec![namespace]),
         hot: Some(Ok(HotKeys(vec![key]))),
         ..memcached()
