@@ -65,6 +65,11 @@ fn set_process(sources: &Sources<'_>) {
         "1 while the daemon stops, else 0.",
         f64::from(u8::from(shared.stopping.load(Ordering::Relaxed))),
     );
+    gauge_of(
+        "nuthatch_draining",
+        "1 while no more clients shall come, as the command drain says, else 0.",
+        f64::from(u8::from(shared.draining.load(Ordering::Relaxed))),
+    );
     let heartbeat = shared.slowest_heartbeat().as_secs_f64();
     gauge_of(
         "nuthatch_worker_heartbeat_age_seconds",

@@ -38,6 +38,8 @@ pub struct Shared {
     pub(crate) accepting: AtomicBool,
     /// Whether the daemon is about to end.
     pub(crate) stopping: AtomicBool,
+    /// Whether no more clients shall come.
+    pub(crate) draining: AtomicBool,
     /// Whether a snapshot is coming back.
     pub(crate) restoring: AtomicBool,
     /// What became of it.
@@ -96,6 +98,7 @@ impl Shared {
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
             stop: Notify::new(),
