@@ -1,22 +1,24 @@
 //! [`Flight`]: one attempt of one process to make one entry fresh: the lock, the load, and the guarded fill.
 
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::codec::{Encoded, NOTHING, TOMBSTONE};
 use crate::counters::Tally;
 use crate::key::beside;
 use crate::lock::{Lock, token};
 use crate::op::{Dialect, Op, Verb};
+use crate::place::Place;
 use crate::policy::LIFE_MIN;
 use crate::refresh::{Landed, Seen};
 use crate::reply::Reply;
 use crate::{Encode, Error, Invalidate, LoadContext, OnContention, Payload, Policy, Source, Ttl};
-use crate::{backoff, clock};
+use crate::{backoff, clock, meter};
 use nuthatch_protocol::StorageMode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 
 /// The first wait for somebody else's load, and the longest between two looks.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -283,11 +285,14 @@ impl Flight {
             tally.load_errors.one();
             Error::Load(error.into())
         };
-        let loaded = match timeout(patience, load(context)).await {
+        let span = tracing::debug_span!("load", node = %self.place.node.label());
+        let loaded = match timeout(patience, load(context)).instrument(span).await {
             Ok(loaded) => loaded.map_err(|error| failed(error.into()))?,
             Err(_) => return Err(failed(format!("it took longer than {patience:?}").into())),
         };
-        self.policy.note_load(clock::now() - began);
+        let took = clock::now() - began;
+        self.policy.note_load(took);
+        meter::loaded(took);
         loaded.map(|value| value.encode()).transpose()
     }
 

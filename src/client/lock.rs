@@ -1,9 +1,9 @@
 //! [`Lock`]: a key beside an entry, on the entry's node, held by who added it. Its cas unique is the holder's token:
 //! nobody renews or releases a lock that has become another's.
 
-use crate::client::Place;
 use crate::key::beside;
 use crate::op::{Dialect, Op, Store, Verb, WireKey};
+use crate::place::Place;
 use crate::reply::Reply;
 use crate::ttl::Ttl;
 use bytes::Bytes;

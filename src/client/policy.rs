@@ -143,6 +143,17 @@ impl Policy {
         Ok(())
     }
 
+    /// The same for entries that live for at most this long.
+    pub(crate) fn at_most(&self, life_max: Duration) -> Self {
+        let fresh = self.fresh.min(life_max);
+        Self {
+            fresh,
+            grace: self.grace.min(life_max.saturating_sub(fresh)),
+            negative_ttl: self.negative_ttl.map(|ttl| ttl.min(life_max)),
+            ..self.clone()
+        }
+    }
+
     /// Whether an item with this many seconds left is past its freshness.
     pub(crate) fn is_past_fresh(&self, seconds_left: u32) -> bool {
         !self.grace.is_zero() && u64::from(seconds_left) <= ceil_secs(self.grace)
