@@ -49,6 +49,7 @@ pub(crate) struct Options {
     pub(crate) on_down: OnDown,
     pub(crate) invalidate: crate::Invalidate,
     pub(crate) tombstone: Duration,
+    pub(crate) strategy: crate::Strategy,
     pub(crate) local_loads_max: usize,
 }
 
@@ -68,6 +69,7 @@ impl Default for Builder {
                 on_down: OnDown::default(),
                 invalidate: crate::Invalidate::default(),
                 tombstone: Duration::from_secs(12),
+                strategy: crate::Strategy::default(),
                 local_loads_max: 32,
             },
             timeouts: Timeouts::default(),
@@ -234,6 +236,13 @@ impl Builder {
     #[must_use]
     pub fn tombstone(mut self, life: Duration) -> Self {
         self.options.tombstone = life;
+        self
+    }
+
+    /// How [`Client::get_or_refresh`] decides which client loads. The same for all clients of a fleet.
+    #[must_use]
+    pub fn strategy(mut self, strategy: crate::Strategy) -> Self {
+        self.options.strategy = strategy;
         self
     }
 

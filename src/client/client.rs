@@ -1,7 +1,7 @@
 //! [`Client`]: one method for each command about one key.
 
 use crate::builder::{Builder, Options};
-use crate::codec::{Encoded, NOTHING, TOMBSTONE};
+use crate::codec::{Encoded, LEASE, NOTHING, TOMBSTONE};
 use crate::counters::Tally;
 use crate::near::{Change, Near};
 use crate::node::Settings;
@@ -189,7 +189,10 @@ impl Inner {
 /// The item that a lookup found; marks of this client's own are misses.
 pub(crate) fn hit(reply: Reply) -> Option<RawItem> {
     match reply {
-        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING) => Some(item),
+        Reply::Item(item) if item.is_place() => None,
+        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING | LEASE) => {
+            Some(item)
+        }
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::op::{Store, Verb};
 use crate::reply::Reply;
 use crate::topology::Pool;
 use crate::ttl::at_most;
-use crate::{Distribution, Error, NodeAddress};
+use crate::{Distribution, Error, NodeAddress, Strategy};
 use nuthatch_protocol::StorageMode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,16 +73,20 @@ impl Verb {
 }
 
 impl Client {
-    /// Of a call about many keys, has those again one by one whose node is down: a place knows where else to go.
+    /// Of a call about many keys, has those again one by one whose node is down, since a place knows where else to go, and
+    /// those whose empty value may be a place that is kept, which the answer to many keys does not tell.
     pub(crate) async fn ask_aside<'a>(
         &self,
         replies: Vec<(usize, Result<Reply, Error>)>,
         again: impl Fn(usize) -> Option<(&'a [u8], Verb)>,
     ) -> Vec<(usize, Result<Reply, Error>)> {
-        let is_down = |(_, reply): &(usize, Result<Reply, Error>)| {
-            matches!(reply, Err(Error::Unavailable { .. }))
+        let is_lease = self.inner().options.strategy == Strategy::Lease;
+        let has_aside = self.inner().topology.load().has_aside();
+        let is_unclear = |(_, reply): &(usize, Result<Reply, Error>)| match reply {
+            Ok(Reply::Item(item)) => is_lease && item.client_flags == 0 && item.value.is_empty(),
+            reply => has_aside && matches!(reply, Err(Error::Unavailable { .. })),
         };
-        let (down, mut done): (Vec<_>, Vec<_>) = replies.into_iter().partition(is_down);
+        let (down, mut done): (Vec<_>, Vec<_>) = replies.into_iter().partition(is_unclear);
         for chunk in down.chunks(AT_ONCE_MAX) {
             let asked = chunk.iter().map(|(position, down)| {
                 let asked = again(*position);

@@ -117,7 +117,7 @@ pub use many::Many;
 pub use namespace::{Scoped, Version};
 #[cfg(feature = "near-cache")]
 pub use near::NearCache;
-pub use policy::{OnContention, Policy};
+pub use policy::{OnContention, Policy, Strategy};
 pub use refresh::{Fetched, LoadContext, Source};
 pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
 pub use reply::TimeLeft;

@@ -6,7 +6,7 @@
 //! the load began (`flight.rs`, `invalidate.rs`).
 
 use crate::client::Client;
-use crate::codec::{NOTHING, TOMBSTONE};
+use crate::codec::{LEASE, NOTHING, TOMBSTONE};
 use crate::flight::Flight;
 use crate::op::{Verb, WireKey};
 use crate::place::Place;
@@ -79,6 +79,8 @@ impl LoadContext {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     Missing,
+    /// Somebody is loading it, and keeps its place.
+    Leased(Option<u64>),
     Tombstone(RawItem),
     /// The note that there is nothing.
     Nothing(Option<u64>),
@@ -91,7 +93,11 @@ impl Seen {
         let Reply::Item(item) = reply else {
             return Self::Missing;
         };
+        if item.is_place() {
+            return Self::Leased(item.cas);
+        }
         match (item.client_flags, item.time_left) {
+            (LEASE, _) => Self::Leased(item.cas),
             (TOMBSTONE, _) => Self::Tombstone(item),
             (NOTHING, _) => Self::Nothing(item.cas),
             (_, TimeLeft::Seconds(left)) if policy.is_past_fresh(left) => Self::Stale(item),
@@ -103,7 +109,7 @@ impl Seen {
     pub(crate) const fn cas(&self) -> Option<u64> {
         match self {
             Self::Missing => None,
-            Self::Nothing(cas) => *cas,
+            Self::Nothing(cas) | Self::Leased(cas) => *cas,
             Self::Tombstone(item) | Self::Fresh(item) | Self::Stale(item) => item.cas,
         }
     }
@@ -288,7 +294,7 @@ impl Client {
                     source: Source::Fresh,
                 })
             }
-            Seen::Missing | Seen::Tombstone(_) => {
+            Seen::Missing | Seen::Leased(_) | Seen::Tombstone(_) => {
                 tally.misses.add(u64::from(is_reachable));
                 let flight = Flight::new(self, place, &policy, None);
                 let landed = self.fly(flight, is_reachable, load);
@@ -398,5 +404,34 @@ impl Client {
             landing.land(landed);
         });
         (receiver, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyPolicy;
+
+    #[test]
+    fn as_many_busy_locks_are_remembered_as_there_may_be() {
+        let flights = Flights::default();
+        let key = |number: usize| {
+            KeyPolicy::Hash
+                .wire_key(format!("k:{number}").as_bytes())
+                .unwrap()
+        };
+        let until = clock::now() + Duration::from_mins(1);
+        for number in 0..BUSY_MAX {
+            flights.note_busy(&key(number), until);
+        }
+        assert!((0..BUSY_MAX).all(|number| flights.is_busy(&key(number))));
+        // One more, and all others are forgotten: somebody tries once too often.
+        flights.note_busy(&key(BUSY_MAX), until);
+        assert!(flights.is_busy(&key(BUSY_MAX)) && !flights.is_busy(&key(0)));
+        assert_eq!(flights.book().busy.len(), 1);
+        // What is over is not remembered.
+        flights.note_busy(&key(0), clock::now());
+        assert!(!flights.is_busy(&key(0)));
+        assert_eq!(flights.book().busy.len(), 1);
     }
 }

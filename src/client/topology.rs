@@ -124,9 +124,14 @@ impl Topology {
         live.is_some_and(|live| !live.nodes().iter().any(is_it))
     }
 
+    /// Whether an entry may be anywhere but at its node.
+    pub(crate) const fn has_aside(&self) -> bool {
+        self.live.is_some() || self.gutter.is_some()
+    }
+
     /// Where the entry of a key is, of which the ring sees `hashed`.
     pub(crate) fn place(&self, key: WireKey, hashed: &[u8]) -> Option<Place> {
-        if self.live.is_none() && self.gutter.is_none() {
+        if !self.has_aside() {
             let node = Arc::clone(self.all.node(hashed)?);
             return Some(Place::new(node, key, None));
         }
