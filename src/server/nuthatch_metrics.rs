@@ -1,6 +1,7 @@
 //! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
 
 use crate::counters::Count;
+use crate::insight;
 use crate::process_stats::ProcessStats;
 use crate::stats_conns::State;
 use crate::stats_text::Sources;
@@ -24,6 +25,7 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_store(&sources.store);
         set_requests(sources);
         set_restore(sources);
+        insight::metrics::set(sources.shared);
     });
     // The recorder has no histogram that can be set.
     sorted(&handle.render()) + &sources.shared.latencies().render()
@@ -283,7 +285,7 @@ fn counters(
     clippy::cast_precision_loss,
     reason = "Prometheus has no other numbers"
 )]
-const fn float(number: u64) -> f64 {
+pub(crate) const fn float(number: u64) -> f64 {
     number as f64
 }
 
