@@ -9,6 +9,7 @@ use crate::counters::{Counters, Totals};
 use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
+use crate::snapshot::SnapshotProgress;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub(crate) restoring: AtomicBool,
     /// What became of it.
     pub(crate) restored: OnceLock<Restored>,
+    /// How much of one has come back, or been written.
+    pub(crate) snapshot_progress: SnapshotProgress,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) cluster: Option<Arc<Cluster>>,
@@ -98,6 +101,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
+            snapshot_progress: SnapshotProgress::default(),
             stop: Notify::new(),
             clock,
             log_level,
