@@ -2,6 +2,7 @@
 
 use crate::nuthatch_metrics::float;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// How many values were in each bucket, and what that says of them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,22 @@ impl Distribution {
     }
 }
 
+impl Distribution {
+    /// In Prometheus' text format.
+    pub(crate) fn render(&self, name: &str, help: &str) -> String {
+        let mut page = format!("# HELP {name} {help}\n# TYPE {name} histogram\n");
+        let ends = self.upper_bounds.iter().map(ToString::to_string);
+        let mut below = 0u64;
+        for (end, count) in ends.chain(["+Inf".to_owned()]).zip(&self.counts) {
+            below = below.saturating_add(*count);
+            // A string has room for everything.
+            let _ = writeln!(page, "{name}_bucket{{le=\"{end}\"}} {below}");
+        }
+        let _ = writeln!(page, "{name}_sum {}\n{name}_count {}", self.sum, self.count);
+        page
+    }
+}
+
 /// As if the values of a bucket were spread evenly over it.
 fn quantile(rank: f64, upper_bounds: &[f64], counts: &[u64]) -> Option<f64> {
     let wanted = float(counts.iter().sum()) * rank;
@@ -51,6 +68,22 @@ fn quantile(rank: f64, upper_bounds: &[f64], counts: &[u64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_is_rendered_as_prometheus_reads_it() {
+        let told = Distribution::new(&[0.5, 60.0], &[1, 0, 2], 99.0).render("n", "H.");
+        let lines = [
+            "# HELP n H.",
+            "# TYPE n histogram",
+            "n_bucket{le=\"0.5\"} 1",
+            "n_bucket{le=\"60\"} 1",
+            "n_bucket{le=\"+Inf\"} 3",
+            "n_sum 99",
+            "n_count 3",
+            "",
+        ];
+        assert_eq!(told, lines.join("\n"));
+    }
 
     #[test]
     fn quantiles_are_those_of_prometheus() {

@@ -15,6 +15,7 @@ pub mod argv;
 mod auth;
 mod body;
 mod buffer_pool;
+mod census;
 pub mod clock;
 pub mod cluster;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
 
+use crate::census::of_ages;
 use crate::counters::{Count, Totals};
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
@@ -27,7 +28,36 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_restore(sources);
     });
     // The recorder has no histogram that can be set.
-    sorted(&handle.render()) + &sources.shared.latencies().render()
+    sorted(&handle.render()) + &sources.shared.latencies().render() + &items(sources)
+}
+
+/// Histograms of items: of those that were evicted, and of those that are there.
+fn items(sources: &Sources<'_>) -> String {
+    let census = sources.shared.census.read(sources.shared);
+    let evicted = |ages| of_ages(ages, |count| count);
+    [
+        evicted(&sources.store.evicted_ages).render(
+            "nuthatch_evicted_item_age_seconds",
+            "How long ago items that were evicted had been stored.",
+        ),
+        evicted(&sources.store.evicted_idle).render(
+            "nuthatch_evicted_item_idle_seconds",
+            "For how long nobody had used items that were evicted. Uses within a minute count as one.",
+        ),
+        census.sizes.render(
+            "nuthatch_item_size_bytes",
+            "Bytes of key and value, before compression, of the items that are there now, as a sample of them tells.",
+        ),
+        census.ttls.render(
+            "nuthatch_item_ttl_seconds",
+            "Seconds until the items that are there now expire, of those that do, as a sample of them tells.",
+        ),
+        census.ages.render(
+            "nuthatch_item_age_seconds",
+            "Seconds since the items that are there now were stored, as a sample of them tells.",
+        ),
+    ]
+    .concat()
 }
 
 /// The same families in the order of their names, and in each the series in that of their labels.

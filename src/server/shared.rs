@@ -1,6 +1,7 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::access::{Access, AccessError};
+use crate::census::LastCensus;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -43,6 +44,7 @@ pub struct Shared {
     pub(crate) restoring: AtomicBool,
     /// What became of it.
     pub(crate) restored: OnceLock<Restored>,
+    pub(crate) census: LastCensus,
     /// How much of one has come back, or been written.
     pub(crate) snapshot_progress: SnapshotProgress,
     /// Told when a client asks the daemon to stop.
@@ -101,6 +103,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
+            census: LastCensus::default(),
             snapshot_progress: SnapshotProgress::default(),
             stop: Notify::new(),
             clock,

@@ -1,5 +1,6 @@
 //! [`Status`]: all that is known of the daemon at one moment, as `/api/v1/stats` tells it and the page shows it.
 
+use crate::census::of_ages;
 use crate::counters::Count;
 use crate::distribution::Distribution;
 use crate::given::{Origin, Setting};
@@ -89,6 +90,7 @@ pub(crate) struct Status {
     pub(crate) latency_seconds: Named<Distribution>,
     pub(crate) memory: Memory,
     pub(crate) evictions: Evictions,
+    pub(crate) items: Items,
     pub(crate) compression: Compression,
     pub(crate) connections: Named<u64>,
     pub(crate) limit_hits: Named<u64>,
@@ -129,6 +131,19 @@ pub(crate) struct Evictions {
     pub(crate) last_idle_seconds: u32,
     /// Of the memory that holds what was stored first.
     pub(crate) oldest_age_seconds: Option<u64>,
+    /// How long ago what was evicted had been stored.
+    pub(crate) age_seconds: Distribution,
+    /// For how long nobody had used it.
+    pub(crate) idle_seconds: Distribution,
+}
+
+/// What is there now, as a sample tells.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Items {
+    pub(crate) size_bytes: Distribution,
+    pub(crate) ttl_seconds: Distribution,
+    pub(crate) age_seconds: Distribution,
+    pub(crate) without_expiry: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -194,6 +209,7 @@ impl Status {
             latency_seconds: shared.latencies().each().collect(),
             memory: Memory::read(store, &process),
             evictions: Evictions::read(&sources),
+            items: Items::read(shared),
             compression: Compression::read(store),
             connections: connections(shared).into_iter().collect(),
             limit_hits: limits(totals).into_iter().collect(),
@@ -256,6 +272,20 @@ impl Evictions {
             with_expiry: store.evicted_with_expiry,
             last_idle_seconds: store.evicted_idle_seconds,
             oldest_age_seconds: store.oldest.map(age),
+            age_seconds: of_ages(&store.evicted_ages, |count| count),
+            idle_seconds: of_ages(&store.evicted_idle, |count| count),
+        }
+    }
+}
+
+impl Items {
+    fn read(shared: &Shared) -> Self {
+        let census = shared.census.read(shared);
+        Self {
+            size_bytes: census.sizes,
+            ttl_seconds: census.ttls,
+            age_seconds: census.ages,
+            without_expiry: census.without_expiry,
         }
     }
 }

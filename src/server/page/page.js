@@ -243,6 +243,30 @@
     map.hidden = false;
   };
 
+  // A bar for each bucket from the first to the last in which there is something.
+  const showBars = (place, distribution) => {
+    const { counts, upper_bounds: ends, count } = distribution;
+    const used = counts.flatMap((one, index) => (one > 0 ? [index] : []));
+    const most = Math.max(...counts);
+    const rows = [];
+    for (let index = used[0]; index <= used.at(-1); index += 1) {
+      const text = ends[index] === undefined ? `> ${short(place.dataset.format, ends.at(-1))}`
+        : `≤ ${short(place.dataset.format, ends[index])}`;
+      rows.push([text, counts[index] / most, `${fixed(counts[index] / count * 100, 1)} %`]);
+    }
+    place.replaceChildren(...rows.flatMap(([text, length, share]) => {
+      const [name, bar, part] = ["span", "i", "span"].map((tag) => document.createElement(tag));
+      name.textContent = text;
+      bar.style.width = `${length * 100}%`;
+      part.textContent = share;
+      return [name, bar, part];
+    }));
+    if (rows.length === 0) place.textContent = "none yet";
+    place.closest("figure").classList.add("drawn");
+  };
+  // Ends of buckets are round numbers.
+  const short = (unit, number) => write(unit, number).replace(".0 ", " ");
+
   const fill = (told) => {
     for (const element of document.querySelectorAll("[data-path]")) {
       say(element, write(element.dataset.format, at(told, element.dataset.path)));
@@ -257,6 +281,7 @@
         }
       } else fillRows(body, at(told, body.dataset.rows));
     }
+    for (const bars of document.querySelectorAll("[data-bars]")) showBars(bars, at(told, bars.dataset.bars));
     for (const part of document.querySelectorAll("[data-show]")) {
       const value = at(told, part.dataset.show);
       part.hidden = value === null || value === undefined || value === false
