@@ -43,6 +43,14 @@ FAMILIES = {
     "compression.skipped": ("nuthatch_compression_skipped_total", "reason"),
 }
 
+HISTOGRAMS = {
+    "items.size_bytes": "nuthatch_item_size_bytes",
+    "items.ttl_seconds": "nuthatch_item_ttl_seconds",
+    "items.age_seconds": "nuthatch_item_age_seconds",
+    "evictions.age_seconds": "nuthatch_evicted_item_age_seconds",
+    "evictions.idle_seconds": "nuthatch_evicted_item_idle_seconds",
+}
+
 
 def at(told, path):
     for name in path.split("."):
@@ -55,13 +63,13 @@ def load(server, seed):
     choose = random.Random(seed)
     with closing(Client(server.endpoint, default_noreply=False)) as client:
         for _ in range(REQUESTS):
-            key = f"key-{int(choose.paretovariate(0.6)) % 5000}"
+            key = f"space-{seed}:key-{int(choose.paretovariate(0.6)) % 5000}"
             if client.get(key) is None:
                 make = choose.choice([choose.randbytes, lambda size: b"v" * size])
                 client.set(key, make(choose.randrange(12_000)), expire=choose.choice([0, 1, 1000]))
             if choose.random() < 0.1:
                 client.touch(key, 100)
-                client.delete(f"key-{choose.randrange(5000)}")
+                client.delete(f"space-{seed}:key-{choose.randrange(5000)}")
                 client.incr("number", 1), client.cas(key, b"w", b"1")
                 client.set(f"large-{choose.randrange(50)}", choose.randbytes(20_000))
 
@@ -105,6 +113,11 @@ def series(metrics, text):
     return metrics[key]
 
 
+def by_namespace(metrics, family, name):
+    found = [(dict(labels), value) for (known, labels), value in metrics.items() if known == family]
+    return [(labels, value) for labels, value in found if labels["namespace"] == name]
+
+
 def test_stats_and_metrics_and_the_api_are_equal_after_a_load(loaded):
     stats, told, metrics = settled(loaded)
     assert int(stats["evictions"]) > 0 and int(stats["get_hits"]) > 0
@@ -114,6 +127,24 @@ def test_stats_and_metrics_and_the_api_are_equal_after_a_load(loaded):
     for path, (family, label) in FAMILIES.items():
         for name, value in at(told, path).items():
             assert value == series(metrics, f'{family}{{{label}="{name}"}}'), (path, name)
+    spaces = {row["name"]: row for row in told["keys"]["namespaces"]}
+    family = "nuthatch_namespace_requests_total"
+    for name, row in spaces.items():
+        of = {
+            (labels["command"], labels["result"]): value
+            for labels, value in by_namespace(metrics, family, name)
+        }
+        assert row["requests"] == sum(of.values()), name
+        assert (row["hits"], row["misses"]) == (of["get", "hit"], of["get", "miss"]), name
+        for number in ("items", "bytes"):
+            [(_, value)] = by_namespace(metrics, f"nuthatch_namespace_{number}", name)
+            assert row[number] == value, (name, number)
+    for path, name in HISTOGRAMS.items():
+        distribution = at(told, path)
+        assert distribution["count"] == series(metrics, f"{name}_count"), path
+        assert distribution["count"] == sum(distribution["counts"]), path
+    evictions = [at(told, f"evictions.{ages}.count") for ages in ("age_seconds", "idle_seconds")]
+    assert evictions == [told["evictions"]["total"]] * 2
     assert told["hit_ratio"] == int(stats["get_hits"]) / int(stats["cmd_get"])
     assert sum(told["miss_reasons"].values()) == int(stats["get_misses"]) + int(stats["touch_misses"])
 

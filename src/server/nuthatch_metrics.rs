@@ -2,6 +2,7 @@
 
 use crate::census::of_ages;
 use crate::counters::{Count, Totals};
+use crate::insight;
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use crate::stats_conns::State;
@@ -26,6 +27,7 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_store(&sources.store);
         set_requests(sources);
         set_restore(sources);
+        insight::metrics::set(sources.shared);
     });
     // The recorder has no histogram that can be set.
     sorted(&handle.render()) + &sources.shared.latencies().render() + &items(sources)

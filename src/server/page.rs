@@ -3,7 +3,7 @@
 //!
 //! In the template, a tag names what goes behind it or into it, and the script reads the same names:
 //! `data-path` and `data-format`, a number; `data-rows` and `data-columns`, a table of them; `data-value`, the value of
-//! a bar; `data-show`, hidden unless there is something.
+//! a bar; `data-show`, hidden unless there is something. The script alone draws `data-bars` and `data-ratios`.
 
 use crate::readable::{Unit, escaped};
 use crate::status::Status;
@@ -256,11 +256,18 @@ mod tests {
         use crate::shared::Shared;
         use crate::telemetry::LogLevel;
         use clap::Parser as _;
-        let flags = Flags::try_parse_from(["nuthatch", "-t", "1"]).unwrap();
+        let flags = Flags::try_parse_from(["nuthatch", "-t", "1", "--show-keys"]).unwrap();
         let config = Config::from_flags(&flags).unwrap();
         let shared = Shared::new(&config, Clock::manual(), LogLevel::default());
         let told = serde_json::to_value(Status::read(&shared)).unwrap();
-        for name in ["data-path", "data-rows", "data-value", "data-show"] {
+        for name in [
+            "data-path",
+            "data-rows",
+            "data-value",
+            "data-show",
+            "data-bars",
+            "data-ratios",
+        ] {
             let begin = format!("{name}=\"");
             for rest in TEMPLATE.split(&begin).skip(1) {
                 let (path, _) = rest.split_once('"').unwrap();

@@ -8,6 +8,7 @@ use crate::nuthatch_metrics::{connections, float, limits, memory, misses, skew};
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use crate::stats_text::{Sources, Value, general};
+use crate::status_keys::Keys;
 use nuthatch_store::{Restored, Snapshot};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ pub(crate) struct Status {
     pub(crate) limit_hits: Named<u64>,
     pub(crate) shards: Shards,
     pub(crate) snapshot: SnapshotStatus,
+    pub(crate) keys: Keys,
     pub(crate) settings: BTreeMap<String, SettingStatus>,
 }
 
@@ -219,6 +221,7 @@ impl Status {
                 items_skew_ratio: skew(store),
             },
             snapshot: SnapshotStatus::read(shared),
+            keys: Keys::read(shared),
             settings: shown
                 .map(|flag| (flag.name.clone(), SettingStatus::read(flag)))
                 .collect(),

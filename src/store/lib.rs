@@ -39,6 +39,7 @@ mod index;
 mod interleavings;
 mod item;
 mod log;
+mod namespace;
 mod number;
 mod outcome;
 mod outside;
@@ -68,7 +69,10 @@ pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, Writ
 pub use config::Config;
 pub use evicted::Evicted;
 pub use fetch::{Create, Fetch, Fetched};
-pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NewItem, NewValue, ValueRef};
+pub use item::{
+    Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NamespaceId, NewItem, NewValue, ValueRef,
+};
+pub use namespace::{NamespaceStats, Namespaces};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use restore::{Restore, Restored};
@@ -78,6 +82,7 @@ pub use stats::Snapshot;
 pub use time::{Expiry, Time};
 pub use walk::{Listed, Walk};
 
+use config::CAS_START_MAX;
 use expire::PendingFlush;
 use index::{Index, Place};
 use outside::Outside;
@@ -107,6 +112,7 @@ pub struct Store {
     item_len_max: u64,
     compress_len_min: Option<usize>,
     evict: bool,
+    namespaces: Option<Arc<dyn Namespaces>>,
 }
 
 impl Store {
@@ -115,10 +121,11 @@ impl Store {
         let shard_count = config.shards();
         let cas_step = count(shard_count);
         // The same start for all shards, and each its own numbers from there on.
-        let cas_start = (config.cas_start.min(1 << 63) / cas_step + 1) * cas_step;
+        let cas_start = (config.cas_start.min(CAS_START_MAX) / cas_step + 1) * cas_step;
         let budget = config.memory_limit_bytes / cas_step;
+        let namespaces = namespace::count(config.namespaces.as_deref());
         let shards = (0..shard_count)
-            .map(|number| Shard::new(budget, cas_start + count(number), cas_step))
+            .map(|number| Shard::new(budget, (cas_start + count(number), cas_step), namespaces))
             .collect();
         let store = Self {
             index: Index::new(shard_count),
@@ -131,6 +138,7 @@ impl Store {
             item_len_max: config.item_len_max,
             compress_len_min: config.compress_len_min,
             evict: config.evict,
+            namespaces: config.namespaces.clone(),
         };
         for number in 0..shard_count {
             if let Some(mut turn) = store.turn(number, Time::default()) {
@@ -170,7 +178,7 @@ impl Store {
             unnoticed: false,
             now,
         };
-        let seen = self.look(glance, |_| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
         self.show(seen, key, now, visit)
     }
@@ -315,7 +323,9 @@ impl Store {
     /// Sets the counters to 0; the gauges (`curr_items`, `bytes`, `table_*`, limits) stay.
     pub fn reset_counters(&self) {
         for shard in &self.shards {
-            shard.writer().counters = Counters::default();
+            let mut writer = shard.writer();
+            writer.counters = Counters::default();
+            writer.books.reset_counters();
         }
         self.decompress_failures.store(0, Ordering::Relaxed);
     }
@@ -331,6 +341,7 @@ impl Store {
             number,
             now,
             evict: self.evict,
+            namespaces: self.namespaces.as_deref(),
             writer,
         })
     }

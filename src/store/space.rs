@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::index::{Place, Word};
+use crate::item::NamespaceId;
 use crate::log::{LOG_LEN_MAX, Large, Location};
 use crate::segment::{Chain, Segment};
 use crate::shard::Slot;
@@ -97,12 +98,14 @@ impl Turn<'_> {
         let stamp = self.writer.last_cas;
         let opened_seconds = self.now.as_seconds();
         self.writer.dates.note(stamp, self.now);
+        let flushes = self.writer.books.flushes;
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
                 used: true,
                 class: chain.class,
                 stamp,
                 opened_seconds,
+                flushes,
                 ..Segment::default()
             };
         }
@@ -189,7 +192,7 @@ impl Turn<'_> {
         slot
     }
 
-    pub(crate) fn free_slot(&mut self, slot: u32, is_main: bool) {
+    pub(crate) fn free_slot(&mut self, slot: u32, is_main: bool, namespace: NamespaceId) {
         let writer = &mut self.writer;
         let known = writer
             .slots
@@ -197,6 +200,7 @@ impl Turn<'_> {
             .map(std::mem::take)
             .unwrap_or_default();
         writer.queue(is_main).large_bytes -= known.charge;
+        writer.books.leave(namespace, known.charge);
         writer.free_slots.push(slot);
         let large = self.shard.log_mut().take_large(slot);
         if let Some(Large { value, .. }) = large

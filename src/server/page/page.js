@@ -224,10 +224,12 @@
     }
   };
 
-  const showMap = (states) => {
-    const map = $("memory-map");
-    const rows = $("memory-states").tBodies[0].rows;
-    for (const [index, [name, bytes]] of Object.entries(states).entries()) {
+  // A band of parts, and their colours beside the names in its table.
+  const showMap = (id, table, parts) => {
+    const map = $(id);
+    const rows = $(table).tBodies[0].rows;
+    while (map.children.length > parts.length) map.lastChild.remove();
+    for (const [index, [name, bytes]] of parts.entries()) {
       const part = map.children[index] ?? map.appendChild(document.createElement("span"));
       part.style.flexGrow = bytes;
       part.style.background = `var(--c${index % 7 + 1})`;
@@ -240,29 +242,32 @@
         head.prepend(key);
       }
     }
-    map.hidden = false;
+    map.hidden = parts.every(([, bytes]) => bytes === 0);
   };
 
-  // A bar for each bucket from the first to the last in which there is something.
-  const showBars = (place, distribution) => {
-    const { counts, upper_bounds: ends, count } = distribution;
-    const used = counts.flatMap((one, index) => (one > 0 ? [index] : []));
-    const most = Math.max(...counts);
-    const rows = [];
-    for (let index = used[0]; index <= used.at(-1); index += 1) {
-      const text = ends[index] === undefined ? `> ${short(place.dataset.format, ends.at(-1))}`
-        : `≤ ${short(place.dataset.format, ends[index])}`;
-      rows.push([text, counts[index] / most, `${fixed(counts[index] / count * 100, 1)} %`]);
-    }
-    place.replaceChildren(...rows.flatMap(([text, length, share]) => {
+  const showBars = (place, bars) => {
+    place.replaceChildren(...bars.flatMap(([text, length, share]) => {
       const [name, bar, part] = ["span", "i", "span"].map((tag) => document.createElement(tag));
       name.textContent = text;
       bar.style.width = `${length * 100}%`;
       part.textContent = share;
       return [name, bar, part];
     }));
-    if (rows.length === 0) place.textContent = "none yet";
+    if (bars.length === 0) place.textContent = "none yet";
     place.closest("figure").classList.add("drawn");
+  };
+
+  // A bar for each bucket from the first to the last in which there is something.
+  const showDistribution = (place, { counts, upper_bounds: ends, count }) => {
+    const used = counts.flatMap((one, index) => (one > 0 ? [index] : []));
+    const most = Math.max(...counts);
+    const bars = [];
+    for (let index = used[0]; index <= used.at(-1); index += 1) {
+      const end = short(place.dataset.format, ends[index] ?? ends.at(-1));
+      const text = index < ends.length ? `≤ ${end}` : `> ${end}`;
+      bars.push([text, counts[index] / most, `${fixed(counts[index] / count * 100, 1)} %`]);
+    }
+    showBars(place, bars);
   };
   // Ends of buckets are round numbers.
   const short = (unit, number) => write(unit, number).replace(".0 ", " ");
@@ -273,22 +278,23 @@
     }
     for (const bar of document.querySelectorAll("[data-value]")) bar.value = at(told, bar.dataset.value) ?? 0;
     for (const body of document.querySelectorAll("[data-rows]")) {
-      // The keys beside the names of a map's table are kept.
-      if (body.parentElement.id === "memory-states" && body.querySelector(".key")) {
-        for (const row of body.rows) {
-          const name = row.cells[0].textContent;
-          say(row.cells[1], write("bytes", told.memory.states[name]));
-        }
-      } else fillRows(body, at(told, body.dataset.rows));
+      fillRows(body, at(told, body.dataset.rows));
     }
-    for (const bars of document.querySelectorAll("[data-bars]")) showBars(bars, at(told, bars.dataset.bars));
+    for (const place of document.querySelectorAll("[data-bars]")) {
+      showDistribution(place, at(told, place.dataset.bars));
+    }
+    for (const place of document.querySelectorAll("[data-ratios]")) {
+      const ratios = Object.entries(at(told, place.dataset.ratios));
+      showBars(place, ratios.map(([name, ratio]) => [name, ratio, write("ratio", ratio)]));
+    }
     for (const part of document.querySelectorAll("[data-show]")) {
       const value = at(told, part.dataset.show);
       part.hidden = value === null || value === undefined || value === false
         || (typeof value === "object" && Object.keys(value).length === 0);
     }
     $("state").classList.toggle("attention", told.server.state !== "serving");
-    showMap(told.memory.states);
+    showMap("memory-map", "memory-states", Object.entries(told.memory.states));
+    showMap("namespace-map", "namespace-rows", told.keys.namespaces.map(({ name, bytes }) => [name, bytes]));
   };
 
   const show = (told) => {
