@@ -46,6 +46,7 @@ mod prefetch;
 mod read;
 mod record;
 mod restore;
+mod sample;
 mod save;
 mod segment;
 mod shard;
@@ -74,6 +75,9 @@ pub use namespace::{NamespaceStats, Namespaces};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use restore::{Restore, Restored};
+pub use sample::{
+    Access, NARROWING_BITS, NARROWING_SHIFT, SAMPLE_SHIFT, SampledItem, Sampler, Use,
+};
 pub use save::Save;
 pub use snapshot::{BlockHeader, NoBlock};
 pub use stats::Snapshot;
@@ -111,6 +115,7 @@ pub struct Store {
     compress_len_min: Option<usize>,
     evict: bool,
     namespaces: Option<Arc<dyn Namespaces>>,
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Store {
@@ -128,7 +133,7 @@ impl Store {
         let store = Self {
             index: Index::new(shard_count),
             shards,
-            pending_flush: PendingFlush::new(),
+            pending_flush: PendingFlush::new(config.sampler.clone()),
             outside: Arc::default(),
             sweep_shard: AtomicUsize::new(0),
             memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
@@ -137,6 +142,7 @@ impl Store {
             compress_len_min: config.compress_len_min,
             evict: config.evict,
             namespaces: config.namespaces.clone(),
+            sampler: config.sampler.clone(),
         };
         for number in 0..shard_count {
             if let Some(mut turn) = store.turn(number, Time::default()) {
@@ -166,6 +172,8 @@ impl Store {
             return Lookup::Miss(Miss::Absent);
         };
         if let Some(miss) = turn.touch(place, key, expiry) {
+            drop(turn);
+            self.sample(place, key, Use::Get, now);
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
@@ -178,6 +186,7 @@ impl Store {
         };
         let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        self.sample(place, key, Use::Get, now);
         self.show(seen, key, now, visit)
     }
 
@@ -285,7 +294,12 @@ impl Store {
     /// Removes the item with the key; returns whether it was alive.
     pub fn delete(&self, key: &[u8], now: Time) -> bool {
         let turn = self.turn_for(key, now);
-        turn.is_some_and(|(place, mut turn)| turn.remove(place, key))
+        turn.is_some_and(|(place, mut turn)| {
+            let was_alive = turn.remove(place, key);
+            drop(turn);
+            self.sample(place, key, Use::Delete, now);
+            was_alive
+        })
     }
 
     /// Kills everything stored before `at`, when `at` comes; if it has come, exactly what was stored
