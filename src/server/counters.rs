@@ -1,6 +1,6 @@
 //! [`Counters`]: what one thread has counted; nobody else writes there.
 
-use crate::insight::Requests;
+use crate::insight::{HotKeySampler, Requests};
 use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,6 +53,7 @@ pub(crate) struct Counters {
     counts: [AtomicU64; COUNTS],
     pub(crate) latencies: Latencies,
     pub(crate) namespaces: Requests,
+    pub(crate) hot_keys: HotKeySampler,
 }
 
 impl Default for Counters {
@@ -61,6 +62,7 @@ impl Default for Counters {
             counts: [const { AtomicU64::new(0) }; COUNTS],
             latencies: Latencies::default(),
             namespaces: Requests::default(),
+            hot_keys: HotKeySampler::default(),
         }
     }
 }

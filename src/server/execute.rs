@@ -68,16 +68,16 @@ impl Context<'_> {
                 (Event::Miss, Err(miss))
             }
         };
+        let bytes = found.unwrap_or_default();
+        self.counters.hot_keys.note(key.as_bytes(), bytes);
         self.count_prefix(key.as_bytes(), event);
         self.watch.fetched(key.as_bytes(), found, self.now);
     }
 
     /// Counts a request in the namespace of its key.
     pub(crate) fn count_asked(&self, key: &[u8], asked: Asked) {
-        if let Some(namespaces) = self.namespaces {
-            let namespace = namespaces.find(key);
-            self.counters.namespaces.count(namespace, asked);
-        }
+        let namespace = self.namespaces.map_or(0, |known| known.find(key));
+        self.counters.namespaces.count(namespace, asked);
     }
 
     fn count_prefix(&self, key: &[u8], event: Event) {
@@ -118,6 +118,7 @@ impl Context<'_> {
         };
         self.counters.increment(Count::CmdSet);
         self.count_prefix(key, Event::Set);
+        self.counters.hot_keys.note(key, value.as_slice().len());
         let outcome = match request.mode {
             StorageMode::Set => self.store.set(key, item(value), now),
             StorageMode::Add => self.store.add(key, item(value), now),
@@ -261,6 +262,7 @@ impl Context<'_> {
 
     pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
         let (key, now) = (request.key.as_bytes(), self.now.time);
+        self.counters.hot_keys.note(key, 0);
         let (outcome, hits, misses) = match request.op {
             ArithmeticOp::Incr => (
                 self.store.incr(key, request.delta, now),
@@ -295,6 +297,7 @@ impl Context<'_> {
     pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
         let key = request.key.as_bytes();
         self.count_prefix(key, Event::Delete);
+        self.counters.hot_keys.note(key, 0);
         let watched_len = self.watched_len(key);
         if self.store.delete(key, self.now.time) {
             self.counters.increment(Count::DeleteHits);
@@ -314,6 +317,7 @@ impl Context<'_> {
         self.counters.increment(Count::CmdTouch);
         let expiry = self.expiry(request.exptime);
         let key = request.key.as_bytes();
+        self.counters.hot_keys.note(key, 0);
         if self.store.touch(key, expiry, self.now.time) {
             self.counters.increment(Count::TouchHits);
             self.count_asked(key, Asked::TouchHit);

@@ -47,6 +47,7 @@ mod prefetch;
 mod read;
 mod record;
 mod restore;
+mod sample;
 mod save;
 mod segment;
 mod shard;
@@ -77,6 +78,9 @@ pub use namespace::{NamespaceStats, Namespaces};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use restore::{Restore, Restored};
+pub use sample::{
+    Access, NARROWING_BITS, NARROWING_SHIFT, SAMPLE_SHIFT, SampledItem, Sampler, Use,
+};
 pub use save::Save;
 pub use snapshot::{BlockHeader, NoBlock};
 pub use stats::Snapshot;
@@ -113,6 +117,7 @@ pub struct Store {
     compress_len_min: Option<usize>,
     evict: bool,
     namespaces: Option<Arc<dyn Namespaces>>,
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Store {
@@ -130,7 +135,7 @@ impl Store {
         let store = Self {
             index: Index::new(shard_count),
             shards,
-            pending_flush: PendingFlush::new(),
+            pending_flush: PendingFlush::new(config.sampler.clone()),
             outside: Arc::new(Outside::new(config.memory_limit_bytes)),
             sweep_shard: AtomicUsize::new(0),
             decompress_failures: AtomicU64::new(0),
@@ -138,6 +143,7 @@ impl Store {
             compress_len_min: config.compress_len_min,
             evict: config.evict,
             namespaces: config.namespaces.clone(),
+            sampler: config.sampler.clone(),
         };
         for number in 0..shard_count {
             if let Some(mut turn) = store.turn(number, Time::default()) {
@@ -167,6 +173,8 @@ impl Store {
             return Lookup::Miss(Miss::Absent);
         };
         if let Some(miss) = turn.touch(place, key, expiry) {
+            drop(turn);
+            self.sample(place, key, Use::Get, now);
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
@@ -179,6 +187,7 @@ impl Store {
         };
         let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        self.sample(place, key, Use::Get, now);
         self.show(seen, key, now, visit)
     }
 
@@ -286,7 +295,12 @@ impl Store {
     /// Removes the item with the key; returns whether it was alive.
     pub fn delete(&self, key: &[u8], now: Time) -> bool {
         let turn = self.turn_for(key, now);
-        turn.is_some_and(|(place, mut turn)| turn.remove(place, key))
+        turn.is_some_and(|(place, mut turn)| {
+            let was_alive = turn.remove(place, key);
+            drop(turn);
+            self.sample(place, key, Use::Delete, now);
+            was_alive
+        })
     }
 
     /// Kills everything stored before `at`, when `at` comes; if it has come, exactly what was stored
