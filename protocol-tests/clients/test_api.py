@@ -32,6 +32,7 @@ SERIES = {
     "compression.stored_bytes": "nuthatch_compression_stored_bytes_total",
     "compression.decompression_failures": "nuthatch_decompression_failures_total",
     "shards.count": "nuthatch_shards",
+    "shards.lock_waits": "nuthatch_lock_waits_total",
     "shards.items_skew_ratio": "nuthatch_shard_items_skew_ratio",
 }
 

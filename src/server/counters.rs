@@ -4,7 +4,8 @@ use crate::insight::{HotKeySampler, Requests};
 use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted. The names are those of `stats`.
+/// What is counted. The names are those of `stats`; those that begin with Miss are not there: misses of keys whose items
+/// are no longer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     CmdGet,
@@ -16,6 +17,10 @@ pub(crate) enum Count {
     GetMisses,
     GetExpired,
     GetFlushed,
+    MissEvicted,
+    MissDeleted,
+    MissExpired,
+    MissFlushed,
     DeleteMisses,
     DeleteHits,
     IncrMisses,

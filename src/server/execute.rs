@@ -13,8 +13,8 @@ use nuthatch_protocol::{
     KeyBuffer, Lifetime, Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
-    Arithmetic as ArithmeticOutcome, Expiry, Fetch, Hit, Lookup, Miss, NewItem, NewValue, Store,
-    StoreOutcome, Time,
+    Arithmetic as ArithmeticOutcome, Departure, Expiry, Fetch, Hit, Lookup, Miss, NewItem,
+    NewValue, Store, StoreOutcome, Time,
 };
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Context<'_> {
                 (Event::Hit, Ok(value_len))
             }
             Lookup::Miss(miss) => {
-                self.count_miss(misses, miss);
+                self.count_miss(misses, miss, key.as_bytes());
                 self.count_asked(key.as_bytes(), Asked::GetMiss);
                 (Event::Miss, Err(miss))
             }
@@ -87,13 +87,24 @@ impl Context<'_> {
         }
     }
 
-    pub(crate) fn count_miss(&self, misses: Count, miss: Miss) {
+    pub(crate) fn count_miss(&self, misses: Count, miss: Miss, key: &[u8]) {
         self.counters.increment(misses);
         match miss {
-            Miss::Absent => {}
+            Miss::Absent => self.count_departure(key),
             Miss::Expired => self.counters.increment(Count::GetExpired),
             Miss::Flushed => self.counters.increment(Count::GetFlushed),
         }
+    }
+
+    fn count_departure(&self, key: &[u8]) {
+        let count = match self.store.departure(key) {
+            None | Some(Departure::Dead(Miss::Absent)) => return,
+            Some(Departure::Evicted) => Count::MissEvicted,
+            Some(Departure::Deleted) => Count::MissDeleted,
+            Some(Departure::Dead(Miss::Expired)) => Count::MissExpired,
+            Some(Departure::Dead(Miss::Flushed)) => Count::MissFlushed,
+        };
+        self.counters.increment(count);
     }
 
     /// A storage command whose value has arrived.

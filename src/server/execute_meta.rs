@@ -73,7 +73,7 @@ impl Context<'_> {
             }
             Lookup::Miss(miss) => {
                 self.counters.increment(Count::CmdGet);
-                self.count_miss(Count::GetMisses, miss);
+                self.count_miss(Count::GetMisses, miss, key);
                 self.count_asked(key, Asked::GetMiss);
                 if !flags.has(b'q') {
                     put(MetaStatus::Miss, request, key, out);

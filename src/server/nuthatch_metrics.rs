@@ -5,12 +5,22 @@ use crate::counters::{Count, Totals};
 use crate::insight;
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
+use crate::snapshot::SnapshotFile;
 use crate::stats_conns::State;
 use crate::stats_text::Sources;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use nuthatch_store::{Restored, Snapshot};
 use std::sync::atomic::Ordering;
+
+/// What was built, if who built it has said so.
+pub(crate) const COMMIT: &str = match option_env!("NUTHATCH_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// What it can do besides.
+pub(crate) const FEATURES: &str = if cfg!(feature = "cli") { "cli" } else { "" };
 
 /// Series of one family.
 type Samples<'a, T> = &'a [(&'static str, T)];
@@ -87,7 +97,11 @@ fn set_process(sources: &Sources<'_>) {
         "system"
     };
     let version = env!("CARGO_PKG_VERSION");
-    gauge!("nuthatch_build_info", "version" => version, "allocator" => allocator).set(1);
+    gauge!(
+        "nuthatch_build_info",
+        "version" => version, "commit" => COMMIT, "allocator" => allocator, "features" => FEATURES
+    )
+    .set(1);
     gauge_of(
         "nuthatch_uptime_seconds",
         "Seconds since the daemon started.",
@@ -207,6 +221,11 @@ fn set_store(store: &Snapshot) {
         "Parts of the store, each with its lock and its share of the memory.",
         float(store.shard_count),
     );
+    counter_of(
+        "nuthatch_lock_waits_total",
+        "How often a writer had to wait for its turn at a shard.",
+        store.turn_waits,
+    );
     gauge_of(
         "nuthatch_shard_items_skew_ratio",
         "Items in the fullest shard by items in the average one.",
@@ -227,8 +246,9 @@ pub(crate) fn skew(store: &Snapshot) -> f64 {
 fn set_requests(sources: &Sources<'_>) {
     counters(
         "nuthatch_miss_total",
-        "Keys that were asked for and had no live item, by why: it had expired or been flushed and was still in \
-         memory, or there was none: never stored, deleted, evicted, or dead for long. A miss of touch is always absent.",
+        "Keys that were asked for and had no live item, by why: it had expired, or been flushed, evicted or deleted; \
+         or there was none: never stored, or gone for so long that nobody remembers why. A miss of touch is always \
+         absent.",
         "reason",
         &misses(&sources.totals),
     );
@@ -242,16 +262,18 @@ fn set_requests(sources: &Sources<'_>) {
 }
 
 /// Misses by why.
-pub(crate) fn misses(totals: &Totals) -> [(&'static str, u64); 3] {
-    let of = |count| totals.get(count);
-    let (expired, flushed) = (of(Count::GetExpired), of(Count::GetFlushed));
-    let misses = of(Count::GetMisses).saturating_add(of(Count::TouchMisses));
-    let absent = misses.saturating_sub(expired).saturating_sub(flushed);
-    [
-        ("absent", absent),
-        ("expired", expired),
-        ("flushed", flushed),
-    ]
+pub(crate) fn misses(totals: &Totals) -> [(&'static str, u64); 5] {
+    let sum = |one, other| totals.get(one).saturating_add(totals.get(other));
+    let known = [
+        ("expired", sum(Count::GetExpired, Count::MissExpired)),
+        ("flushed", sum(Count::GetFlushed, Count::MissFlushed)),
+        ("evicted", totals.get(Count::MissEvicted)),
+        ("deleted", totals.get(Count::MissDeleted)),
+    ];
+    let misses = sum(Count::GetMisses, Count::TouchMisses);
+    let absent = (known.iter()).fold(misses, |rest, (_, count)| rest.saturating_sub(*count));
+    let [expired, flushed, evicted, deleted] = known;
+    [("absent", absent), expired, flushed, evicted, deleted]
 }
 
 /// How often each limit was met.
@@ -274,6 +296,31 @@ fn set_restore(sources: &Sources<'_>) {
         "1 while the snapshot comes back, else 0.",
         f64::from(u8::from(shared.restoring.load(Ordering::Relaxed))),
     );
+    if let Some(percent) = shared.snapshot_progress.percent() {
+        gauge_of(
+            "nuthatch_snapshot_progress_ratio",
+            "How much of the snapshot has come back, or been written. Only told while that goes on.",
+            float(percent) / 100.0,
+        );
+    }
+    if let Some((bytes, written)) = sources
+        .shared
+        .config
+        .snapshot
+        .as_ref()
+        .and_then(SnapshotFile::stat)
+    {
+        gauge_of(
+            "nuthatch_snapshot_bytes",
+            "Size of the snapshot that a restart would begin with.",
+            float(bytes),
+        );
+        gauge_of(
+            "nuthatch_snapshot_timestamp_seconds",
+            "When it was written, in seconds since 1970.",
+            written.as_secs_f64(),
+        );
+    }
     let restored = shared.restored.get().copied().unwrap_or_default();
     let Restored {
         items,

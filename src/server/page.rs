@@ -126,6 +126,11 @@ fn is_something(value: &Value) -> bool {
 
 /// A row for each member of a list or an object, whose name then is `name`, and itself `value`.
 fn put_rows(rows: &Value, columns: &str, page: &mut String) {
+    if !is_something(rows) {
+        let width = columns.split(' ').count().to_string();
+        page.extend(["<tr><td colspan=\"", &width, "\">none yet</td></tr>"]);
+        return;
+    }
     match rows {
         Value::Array(rows) => {
             for row in rows {
@@ -242,6 +247,9 @@ mod tests {
             let page = filled(tag, &json!({ "rows": rows }));
             assert!(page.ends_with(&row), "{page}");
         }
+        let page = filled(tag, &json!({"rows": []}));
+        let none = "<tr><td colspan=\"2\">none yet</td></tr>";
+        assert!(page.ends_with(none), "{page}");
         let settings = json!({hostile: {"value": [hostile], "origin": "file", "file": hostile}});
         let page = filled(SETTINGS, &json!({ "settings": settings }));
         assert!(page.starts_with(&format!("<tr class=\"file\"><th scope=\"row\">{safe}</th>")));

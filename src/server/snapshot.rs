@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The name of the file in a folder of snapshots.
 pub(crate) const FILE_NAME: &str = "nuthatch.snapshot";
@@ -56,6 +56,13 @@ impl SnapshotFile {
             return Err(self.unusable(io::ErrorKind::IsADirectory.into()));
         }
         Ok(())
+    }
+
+    /// Bytes of the snapshot that is there, and how long after 1970 it was written.
+    pub(crate) fn stat(&self) -> Option<(u64, Duration)> {
+        let file = fs::metadata(&self.path).ok()?;
+        let written = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some((file.len(), written))
     }
 
     /// The error that says that this file cannot be used.

@@ -4,7 +4,7 @@ use crate::census::of_ages;
 use crate::counters::Count;
 use crate::distribution::Distribution;
 use crate::given::{Origin, Setting};
-use crate::nuthatch_metrics::{connections, float, limits, memory, misses, skew};
+use crate::nuthatch_metrics::{COMMIT, connections, float, limits, memory, misses, skew};
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use crate::stats_text::{Sources, Value, general};
@@ -104,6 +104,7 @@ pub(crate) struct Status {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Server {
     pub(crate) version: &'static str,
+    pub(crate) commit: &'static str,
     pub(crate) allocator: &'static str,
     /// `restoring`, `serving` or `stopping`.
     pub(crate) state: &'static str,
@@ -162,6 +163,8 @@ pub(crate) struct Shards {
     pub(crate) count: u64,
     pub(crate) items_max: u64,
     pub(crate) items_skew_ratio: f64,
+    /// How often a writer had to wait for its turn at one.
+    pub(crate) lock_waits: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -219,6 +222,7 @@ impl Status {
                 count: store.shard_count,
                 items_max: store.shard_items_max,
                 items_skew_ratio: skew(store),
+                lock_waits: store.turn_waits,
             },
             snapshot: SnapshotStatus::read(shared),
             keys: Keys::read(shared),
@@ -233,6 +237,7 @@ impl Server {
     fn read(shared: &Shared, process: &ProcessStats) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            commit: COMMIT,
             allocator: if cfg!(feature = "jemalloc") {
                 "jemalloc"
             } else {

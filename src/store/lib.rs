@@ -29,6 +29,7 @@ mod check;
 mod compress;
 mod conditional;
 mod config;
+mod departure;
 mod evict;
 mod evicted;
 mod expire;
@@ -69,6 +70,7 @@ use std::sync::atomic::Ordering;
 pub use age::{AGES_MAX, Ages};
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
+pub use departure::Departure;
 pub use evicted::Evicted;
 pub use fetch::{Create, Fetch, Fetched};
 pub use item::{
@@ -330,6 +332,7 @@ impl Store {
         };
         for (number, shard) in self.shards.iter().enumerate() {
             shard.writer().add_to(number, &self.index, &mut snapshot);
+            snapshot.turn_waits += shard.waits.load(Ordering::Relaxed);
         }
         snapshot
     }

@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub shard_count: u64,
     /// Items in the shard that has most of them.
     pub shard_items_max: u64,
+    /// How often a writer had to wait for its turn at a shard. It is never reset.
+    pub turn_waits: u64,
     /// Values that were compressed when they were stored.
     pub compressed: u64,
     /// Bytes of those before.

@@ -40,7 +40,7 @@
     ratio: (number) => fixed(number * 100, 2) + " %",
     bytes: (number) => scaled(number, BYTES),
     duration: (number) => scaled(number, DURATIONS),
-    rate: (number) => fixed(number, number < 10 ? 1 : 0) + "/s",
+    rate: (number) => fixed(number, number > 0 && number < 10 ? 1 : 0) + "/s",
     byterate: (number) => scaled(number, BYTES) + "/s",
   };
   const write = (unit, value) => {
@@ -156,7 +156,7 @@
       ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const text = (_, value) => write(chart.unit, value);
     const plot = new uPlot({
-      width: place.clientWidth, height: 190,
+      width: place.clientWidth, height: 190, padding: [12, 4, 0, 0],
       cursor: { drag: { x: false, y: false }, sync: { key: "time" }, points: { size: 6 } },
       legend: { live: true },
       hooks: { setCursor: [(u) => u.cursor.idx ?? u.setLegend({ idx: times.length - 1 })] },
@@ -165,7 +165,7 @@
         y: { range: (_, __, most) => [0, chart.most ?? (most > 0 ? most * 1.1 : 1)] },
       },
       axes: [
-        { ...axis, space: 80, values: (_, marks) => marks.map(clock) },
+        { ...axis, space: 80, size: 30, values: (_, marks) => marks.map(clock) },
         { ...axis, size: 76, space: 34, ...(chart.unit.startsWith("byte") ? { incrs: BINARY } : {}), values: (_, marks) => marks.map(mark(chart.unit)) },
       ],
       series: [{}, ...shown(chart).map(([label], index) => ({
@@ -209,6 +209,15 @@
     const columns = body.dataset.columns.split(" ").map((column) => column.split(":"));
     const entries = Array.isArray(rows) ? rows : Object.entries(rows ?? {}).map(([name, value]) =>
       (value !== null && typeof value === "object" ? { ...value, name, value } : { name, value }));
+    if (entries.length === 0) {
+      const cell = document.createElement("td");
+      cell.colSpan = columns.length;
+      cell.textContent = "none yet";
+      body.replaceChildren();
+      body.insertRow().append(cell);
+      return;
+    }
+    if (body.rows[0]?.cells.length === 1) body.deleteRow(0); // There were none.
     while (body.rows.length > entries.length) body.deleteRow(-1);
     for (const [index, entry] of entries.entries()) {
       const row = body.rows[index] ?? body.insertRow();
