@@ -7,7 +7,7 @@ use super::error::ToolError;
 use super::paint::Paint;
 use super::polled::Polled;
 use super::print;
-use super::shown::float;
+use super::shown::{self, float};
 use super::span::Span;
 use super::statistics::Statistics;
 use crate::clock::Clock;
@@ -109,6 +109,7 @@ impl Tell for Statistics {
             .unwrap_or_default();
         self.iter().fold(String::new(), |mut text, (name, value)| {
             // Writing to memory does not fail.
+            let (name, value) = (shown(name), shown(value));
             let _ = writeln!(text, "{name:width$}  {value}");
             text
         })
@@ -117,6 +118,11 @@ impl Tell for Statistics {
     fn json(&self) -> Map<String, Value> {
         Map::from_iter([("stats".to_owned(), Value::Object(self.json()))])
     }
+}
+
+/// Names and values may hold what clients have sent.
+fn shown(text: &str) -> String {
+    shown::key(text.as_bytes())
 }
 
 /// Statistics and how they have changed.
