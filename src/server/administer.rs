@@ -50,6 +50,7 @@ pub(crate) fn answer(
 ) -> Administered {
     Answer(match request {
         Request::FlushAll(request) => context.flush_all(*request),
+        Request::FlushNamespace(request) => context.flush_namespace(*request),
         Request::Verbosity(request) => {
             shared.log_level.set(request.level);
             Response::Ok

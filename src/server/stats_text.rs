@@ -7,7 +7,7 @@ use crate::dump::Dump;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::tuning::{CLASSES, is_short_for};
-use crate::{stats_conns, stats_items, stats_settings};
+use crate::{insight, stats_conns, stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nuthatch_protocol::{ErrorReply, Response, Tokens, parse_u32};
@@ -265,6 +265,12 @@ pub(crate) fn answer(
             return Err(Dump::of_sizes());
         }
         put("sizes_status", "disabled", out);
+    } else if name == b"namespaces" {
+        insight::stats::namespaces(shared, out);
+    } else if name == b"advice" {
+        insight::stats::advice(shared, out);
+    } else if name == b"hotkeys" {
+        return Ok(insight::stats::hot_keys(shared, out));
     } else if name == b"compression" {
         write_compression(shared, out);
     } else if name == b"latency" {
