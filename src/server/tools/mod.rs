@@ -1,4 +1,5 @@
-//! What the program does when it does not serve: `nuthatch VERB`, one file for each verb.
+//! What the program does when it does not serve: `nuthatch VERB`, a file or a folder for each verb; `change` has
+//! those that change an item by a line.
 
 mod answers;
 mod arguments;

@@ -1,6 +1,6 @@
 //! `nuthatch stats`: the statistics of servers, once or as they change.
 
-use super::answers::{Form, Tell, failed, tell};
+use super::answers::{Form, Tell, failed, tell, told};
 use super::arguments::{Answer, Servers};
 use super::connection::ANSWER_PATIENCE;
 use super::error::ToolError;
@@ -24,9 +24,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// These grow by themselves.
 const CLOCKS: [&str; 4] = ["uptime", "time", "rusage_user", "rusage_system"];
-
-/// To the top of the terminal; and to where what was there before is wiped out.
-const HOME: &str = "\x1b[H\x1b[2J";
 
 /// The arguments of `nuthatch stats`.
 #[derive(Debug, Args)]
@@ -84,13 +81,15 @@ impl Stats {
                 address: server.address.clone(),
             });
             let answers: Vec<_> = answers.collect();
-            if in_place {
-                print(HOME)?;
-            }
-            let told = tell(&answers, Form::of(self.json));
+            let text = told(&answers, Form::of(self.json));
+            print(if in_place {
+                in_place_of_all(&text)
+            } else {
+                text
+            })?;
             turn = turn.saturating_add(1);
             if self.count.is_some_and(|count| turn >= count) {
-                return told;
+                return failed(&answers);
             }
             if let Err(failure) = failed(&answers) {
                 failure.print();
@@ -98,6 +97,12 @@ impl Stats {
             thread::sleep(interval);
         }
     }
+}
+
+/// Text that begins at the top of the terminal and wipes out what was there, without a moment at which nothing is.
+fn in_place_of_all(text: &str) -> String {
+    let lines = text.replace('\n', "\x1b[K\r\n");
+    format!("\x1b[H{lines}\x1b[J")
 }
 
 impl Tell for Statistics {
