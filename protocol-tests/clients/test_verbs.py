@@ -158,7 +158,7 @@ def test_stats_of_several_servers_stand_below_their_names(caches):
 def test_stats_that_a_server_has_not_are_said_so(caches):
     assert len(run("stats", "latency", server=caches["nuthatch"])[1].splitlines()) == LINES_OF_LATENCY
     stock = caches["memcached"]
-    expected = f"{stock.address} does not know `stats latency`: nuthatch does, of this version or a later one\n"
+    expected = f"{stock.address} does not know `stats latency`: memcached has no such command, nuthatch has\n"
     assert run("stats", "latency", server=stock) == (69, "", expected)
 
 
@@ -202,6 +202,47 @@ def test_hot_keys_may_be_off_or_unknown(caches):
     assert (code, out, "does not know `stats hotkeys`" in errors) == (69, "", True)
 
 
+def test_hot_keys_of_a_real_server(tmp_path, soon):
+    with running("nuthatch", tmp_path, "--show-keys") as server, Wire(server.endpoint) as wire:
+        wire.store({b"hot:1": Item(b"x" * 100)})
+
+        def is_told():
+            wire.socket.sendall(b"get hot:1\r\n" * 1000)
+            ends = [wire.line() for _ in range(3000)].count(b"END")
+            assert ends == 1000
+            [told] = documents("hot", "--json", server=server)[0]["servers"]
+            return told["keys"] and told["keys"][0]["key"] == "hot:1"
+
+        assert soon(is_told)
+        code, table, _ = run("hot", server=server)
+        assert (code, table.splitlines()[1].split()[-1]) == (0, "hot:1")
+        top = documents("top", "--count", "1", server=server)[0]["servers"][0]
+        assert top["hot"][0]["key"] == "hot:1"
+
+
+def test_a_namespace_of_a_real_server_is_counted_and_flushed(tmp_path, soon):
+    flags = ["--namespaces", "delimiter::"]
+    with running("nuthatch", tmp_path, *flags) as server, Wire(server.endpoint) as wire:
+        wire.store({b"%s:%d" % (name, n): Item(b"1") for name in [b"page", b"user"] for n in range(9)})
+
+        def items():
+            [told] = documents("stats", "namespaces", "--json", server=server)[0]["servers"]
+            return {name: told["stats"].get(f"{name}:items") for name in ["page", "user"]}
+
+        assert soon(lambda: items() == {"page": 9, "user": 9})
+        [told] = documents("top", "--count", "1", server=server)[0]["servers"]
+        assert {"page", "user"} <= {namespace["name"] for namespace in told["namespaces"]}
+        assert told["hot"] is None
+        flushed = run("flush", "--yes", "--namespace", "page", server=server)
+        assert flushed == (0, f"{server.address} is flushed\n", "")
+        assert wire.fetch(b"page:1") is None
+        assert wire.fetch(b"user:1") == Item(b"1")
+        code, out, errors = run("flush", "--yes", "--namespace", "none", server=server)
+        assert (code, out, '"NOT_FOUND"' in errors) == (69, "", True)
+        code, _, errors = run("hot", server=server)
+        assert (code, "--show-keys" in errors) == (69, True)
+
+
 def test_keys_are_listed(cache):
     with Wire(cache.endpoint) as wire:
         wire.store({b"a:%d" % number: Item(b"1") for number in range(50)})
@@ -228,14 +269,14 @@ def test_flush_wants_to_be_sure(cache):
         ended, said = at_terminal(["flush", "--server", cache.address], answer)
         assert (ended, f"Forget all items of {cache.address}? [y/N]" in said) == (code, True)
         assert (run("get", "k", server=cache)[0] == 0) == is_there
-    assert run("flush", "--yes", server=cache) == (0, f"flushed {cache.address}\n", "")
+    assert run("flush", "--yes", server=cache) == (0, f"{cache.address} is flushed\n", "")
 
 
 def test_flush_forgets_a_namespace(caches):
     answers = {"flush_namespace session": "OK\r\n", "flush_namespace none": "NOT_FOUND\r\n"}
     with scripted(answers) as address:
         flush = ["flush", "--yes", "--namespace"]
-        assert run(*flush, "session", server=address) == (0, f"flushed {address}\n", "")
+        assert run(*flush, "session", server=address) == (0, f"{address} is flushed\n", "")
         code, _, errors = run(*flush, "none", server=address)
         assert (code, "nuthatch stats namespaces" in errors) == (69, True)
     assert "does not know `flush_namespace x`" in run(*flush, "x", server=caches["memcached"])[2]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
     args_override_self = true,
     infer_long_args = true,
     after_help = "Each long flag may also come from the environment, as NUTHATCH_MEMORY_LIMIT for --memory-limit, or \
-        from the configuration file, as memory-limit = 64. `nuthatch help` says what else the program can do.",
+        from the configuration file, as memory-limit = 64.",
     allow_negative_numbers = true
 )]
 pub struct Flags {

@@ -34,10 +34,23 @@ pub(crate) trait Tell {
 
 /// Tells all answers. What went wrong is said on standard error, and makes it a failure.
 pub(crate) fn tell<T: Tell>(answers: &[Answer<T>], form: Form) -> Result<(), Failure> {
-    print(match form {
+    print(told(answers, form))?;
+    failed(answers)
+}
+
+/// The same, but for what went wrong.
+pub(crate) fn told<T: Tell>(answers: &[Answer<T>], form: Form) -> String {
+    match form {
         Form::Text => text(answers, Paint::stdout()),
         Form::Json => format!("{}\n", document(answers)),
-    })?;
+    }
+}
+
+/// Says of which servers it is done.
+pub(crate) fn tell_done<T>(answers: &[Answer<T>], done: &str) -> Result<(), Failure> {
+    for Answer { address, .. } in answers.iter().filter(|answer| answer.result.is_ok()) {
+        print(format!("{address} {done}\n"))?;
+    }
     failed(answers)
 }
 

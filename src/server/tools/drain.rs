@@ -1,7 +1,7 @@
 //! `nuthatch drain`: has load balancers send no more clients, and waits until those that are there have gone.
 
-use super::answers::failed;
-use super::arguments::{Answer, Servers};
+use super::answers::{failed, tell_done};
+use super::arguments::Servers;
 use super::connection::{ANSWER_PATIENCE, Address, Connection};
 use super::error::{EXIT_INCOMPLETE, ToolError};
 use super::print;
@@ -46,10 +46,7 @@ impl Drain {
         } else {
             "drains"
         };
-        for Answer { address, .. } in answers.iter().filter(|answer| answer.result.is_ok()) {
-            print(format!("{address} {state}\n"))?;
-        }
-        failed(&answers)?;
+        tell_done(&answers, state)?;
         let Some(Span(wait)) = self.wait else {
             return Ok(());
         };

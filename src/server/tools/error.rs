@@ -21,7 +21,7 @@ pub(crate) enum ToolError {
     #[error("lost {address}: {error}. What was done so far is there; run this again for the rest")]
     Lost { address: Address, error: io::Error },
     /// The server has no such command.
-    #[error("{address} does not know `{command}`: nuthatch does, of this version or a later one")]
+    #[error("{address} does not know `{command}`: memcached has no such command, nuthatch has")]
     Unknown { address: Address, command: String },
     /// The server said something that this cannot go on from.
     #[error("{address} answered {answer:?}: {advice}")]

@@ -1,13 +1,12 @@
 //! `nuthatch flush`: forgets all items of servers, or those of a namespace.
 
-use super::answers::{Form, Tell, tell};
+use super::answers::tell_done;
 use super::arguments::Servers;
-use super::connection::{ANSWER_PATIENCE, Address, Connection};
+use super::connection::{ANSWER_PATIENCE, Connection};
 use super::error::ToolError;
 use super::key::KeyText;
 use crate::failure::Failure;
 use clap::Args;
-use serde_json::{Map, Value};
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// The arguments of `nuthatch flush`.
@@ -25,8 +24,6 @@ pub(crate) struct Flush {
     yes: bool,
 }
 
-struct Flushed(Address);
-
 impl Flush {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         if !self.yes {
@@ -39,7 +36,7 @@ impl Flush {
         let answers = self
             .at
             .ask(ANSWER_PATIENCE, |connection| flush(connection, &command))?;
-        tell(&answers, Form::Text)
+        tell_done(&answers, "is flushed")
     }
 
     /// Asks whether it is meant so; without a person to ask, it must have been said.
@@ -74,24 +71,12 @@ impl Flush {
     }
 }
 
-fn flush(connection: &mut Connection, command: &str) -> Result<Flushed, ToolError> {
+fn flush(connection: &mut Connection, command: &str) -> Result<(), ToolError> {
     match connection.ask(command)? {
-        b"OK" => Ok(Flushed(connection.address().clone())),
+        b"OK" => Ok(()),
         b"NOT_FOUND" => Err(connection.wrong("nuthatch stats namespaces lists those that are")),
         _ => {
             Err(connection.wrong("nothing was flushed: a server that was started with -F refuses"))
         }
-    }
-}
-
-impl Tell for Flushed {
-    const IS_HEADED: bool = false;
-
-    fn text(&self) -> String {
-        format!("flushed {}\n", self.0)
-    }
-
-    fn json(&self) -> Map<String, Value> {
-        Map::new()
     }
 }

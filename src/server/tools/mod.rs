@@ -1,4 +1,5 @@
-//! What the program does when it does not serve: `nuthatch VERB`, one file for each verb.
+//! What the program does when it does not serve: `nuthatch VERB`, a file or a folder for each verb; `change` has
+//! those that change an item by a line.
 
 mod answers;
 mod arguments;
@@ -88,7 +89,7 @@ enum Tool {
     Drain(drain::Drain),
     /// Look for what is wrong with servers and their machine, and say what to do: exit code 1 if there is something
     Doctor(doctor::Doctor),
-    /// Measure how many requests a server answers, and how fast
+    /// Measure how many requests a server answers, and how fast; it stores items of its own there
     Bench(bench::Bench),
     /// Check, show or convert configuration
     #[command(subcommand)]
@@ -144,6 +145,15 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.print(),
     })
+}
+
+/// The names of all verbs.
+pub(crate) fn verbs() -> Vec<String> {
+    let line = Line::command();
+    let verbs = line
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned());
+    verbs.collect()
 }
 
 fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use super::arguments::{Answer, Servers};
 use super::connection::{Address, Connection};
 use super::error::ToolError;
 use super::login::Login;
+use super::shown;
 use super::span::Span;
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -95,7 +96,7 @@ impl Tell for Pong {
 
     fn text(&self) -> String {
         let version = match &self.version {
-            Some(version) => format!("is {version}"),
+            Some(version) => format!("is {}", shown::key(version.as_bytes())),
             None => "wants a login".to_owned(),
         };
         let millis = self.took.as_secs_f64() * 1000.0;

@@ -1,13 +1,13 @@
 //! `nuthatch stats`: the statistics of servers, once or as they change.
 
-use super::answers::{Form, Tell, failed, tell};
+use super::answers::{Form, Tell, failed, tell, told};
 use super::arguments::{Answer, Servers};
 use super::connection::ANSWER_PATIENCE;
 use super::error::ToolError;
 use super::paint::Paint;
 use super::polled::Polled;
 use super::print;
-use super::shown::float;
+use super::shown::{self, float};
 use super::span::Span;
 use super::statistics::Statistics;
 use crate::clock::Clock;
@@ -24,9 +24,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// These grow by themselves.
 const CLOCKS: [&str; 4] = ["uptime", "time", "rusage_user", "rusage_system"];
-
-/// To the top of the terminal; and to where what was there before is wiped out.
-const HOME: &str = "\x1b[H\x1b[2J";
 
 /// The arguments of `nuthatch stats`.
 #[derive(Debug, Args)]
@@ -84,13 +81,15 @@ impl Stats {
                 address: server.address.clone(),
             });
             let answers: Vec<_> = answers.collect();
-            if in_place {
-                print(HOME)?;
-            }
-            let told = tell(&answers, Form::of(self.json));
+            let text = told(&answers, Form::of(self.json));
+            print(if in_place {
+                in_place_of_all(&text)
+            } else {
+                text
+            })?;
             turn = turn.saturating_add(1);
             if self.count.is_some_and(|count| turn >= count) {
-                return told;
+                return failed(&answers);
             }
             if let Err(failure) = failed(&answers) {
                 failure.print();
@@ -98,6 +97,12 @@ impl Stats {
             thread::sleep(interval);
         }
     }
+}
+
+/// Text that begins at the top of the terminal and wipes out what was there, without a moment at which nothing is.
+fn in_place_of_all(text: &str) -> String {
+    let lines = text.replace('\n', "\x1b[K\r\n");
+    format!("\x1b[H{lines}\x1b[J")
 }
 
 impl Tell for Statistics {
@@ -109,6 +114,7 @@ impl Tell for Statistics {
             .unwrap_or_default();
         self.iter().fold(String::new(), |mut text, (name, value)| {
             // Writing to memory does not fail.
+            let (name, value) = (shown(name), shown(value));
             let _ = writeln!(text, "{name:width$}  {value}");
             text
         })
@@ -117,6 +123,11 @@ impl Tell for Statistics {
     fn json(&self) -> Map<String, Value> {
         Map::from_iter([("stats".to_owned(), Value::Object(self.json()))])
     }
+}
+
+/// Names and values may hold what clients have sent.
+fn shown(text: &str) -> String {
+    shown::key(text.as_bytes())
 }
 
 /// Statistics and how they have changed.

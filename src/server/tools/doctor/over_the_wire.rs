@@ -180,12 +180,8 @@ fn reach(seen: &Seen, machine: &Machine) -> Finding {
     let why = "whoever reaches it can read, change and flush everything";
     let fix = "start it with -l 127.0.0.1 or a private address, or with -Y FILE for logins, or block port 11211";
     if is_public {
-        Finding::red(
-            CHECK,
-            format!("{ip} and others: from the internet, without a login"),
-            why,
-            fix,
-        )
+        let found = "from the internet, unless a firewall is in between, without a login";
+        Finding::red(CHECK, found.to_owned(), why, fix)
     } else if everywhere || !ip.is_loopback() {
         Finding::warn(
             CHECK,

@@ -145,3 +145,36 @@ fn without_expiry(connection: &mut Connection) -> Option<f64> {
     }
     (items > 0).then(|| float(without) / float(items))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::connection::scripted;
+
+    fn share(list: String) -> Option<f64> {
+        let script = vec![("lru_crawler metadump all\r\n", list.into_bytes())];
+        let (address, server) = scripted::serve(script);
+        let mut connection = Connection::open(&address, PATIENCE).unwrap();
+        let share = without_expiry(&mut connection);
+        drop(connection);
+        drop(server.join());
+        share
+    }
+
+    #[test]
+    fn the_share_without_expiry_is_of_the_first_items() {
+        let without = "key=a exp=-1 la=1\n";
+        let with = "key=b exp=17 la=1\n";
+        assert_eq!(
+            share(format!("{with}{without}{with}{with}END\r\n")),
+            Some(0.25)
+        );
+        assert_eq!(share("END\r\n".to_owned()), None);
+        assert_eq!(share("ERROR\r\n".to_owned()), None);
+        assert_eq!(share(format!("{with}BUSY\r\n")), None);
+        let sample = without.repeat(usize::try_from(SAMPLE_MAX).unwrap() - 1);
+        assert_eq!(share(format!("{sample}{without}{with}END\r\n")), Some(1.0));
+        let share = share(format!("{sample}{with}END\r\n")).unwrap();
+        assert!(share < 1.0, "{share}");
+    }
+}

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use clap::Args;
 use sample::Sampler;
-use std::io::{self, IsTerminal as _};
+#[cfg(feature = "cli")]
+use std::io::{IsTerminal as _, stdout};
 use std::time::Duration;
 
 /// More often, one would see the asking.
@@ -51,7 +52,7 @@ impl Top {
         let samplers: Vec<_> = samplers.collect();
         let interval = self.interval.0.max(INTERVAL_MIN);
         #[cfg(feature = "cli")]
-        if !self.json && io::stdout().is_terminal() {
+        if !self.json && stdout().is_terminal() {
             return Ok(terminal::run(samplers, interval, self.count)?);
         }
         json::run(samplers, interval, self.count)

@@ -213,7 +213,7 @@ const OF_NAMESPACE: Names = Names {
     hits: "hit",
     sets: "set",
     evictions: "evictions",
-    others: &["delete"],
+    others: &["delete", "touch", "arith"],
 };
 
 impl Rates {
