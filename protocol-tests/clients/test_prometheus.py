@@ -189,7 +189,7 @@ def load(server):
                 # An odd number of requests: one in sixteen is timed.
                 client.get("page:hot"), client.get(f"{kind}:{number}")
                 client.incr(f"counter:{number % 7}", 1) or client.set(f"counter:{number % 7}", "1")
-                client.delete(f"{kind}:{number - 6}")
+                client.delete(f"{kind}:{number // 20 * 20 - 40}")
                 client.touch(f"{kind}:{number - 9}", 60)
 
     worker = threading.Thread(target=work)
