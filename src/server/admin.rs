@@ -174,6 +174,9 @@ fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Full<Bytes>>
         "/readyz" if shared.stopping.load(Ordering::Relaxed) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         }
+        "/readyz" if shared.draining.load(Ordering::Relaxed) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(
             StatusCode::NOT_FOUND,
@@ -189,7 +192,7 @@ const INDEX: &str = concat!(
 
 /metrics  for Prometheus
 /livez    200 while all workers run, else 503
-/readyz   200 while clients are served, 503 once the daemon stops
+/readyz   200 while clients are served, 503 once it drains or stops
 "
 );
 

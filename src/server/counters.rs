@@ -1,5 +1,6 @@
 //! [`Counters`]: what one thread has counted; nobody else writes there.
 
+use crate::insight::Requests;
 use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,6 +52,7 @@ const COUNTS: usize = Count::TimeInListenDisabledUs as usize + 1;
 pub(crate) struct Counters {
     counts: [AtomicU64; COUNTS],
     pub(crate) latencies: Latencies,
+    pub(crate) namespaces: Requests,
 }
 
 impl Default for Counters {
@@ -58,6 +60,7 @@ impl Default for Counters {
         Self {
             counts: [const { AtomicU64::new(0) }; COUNTS],
             latencies: Latencies::default(),
+            namespaces: Requests::default(),
         }
     }
 }

@@ -3,13 +3,14 @@
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::counters::{Count, Counters};
+use crate::insight::{Event as Asked, Namespaces};
 use crate::output::Output;
 use crate::prefix_stats::Event;
 use crate::storing::Storing;
 use crate::watch::{Streams, Watch};
 use nuthatch_protocol::{
-    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, KeyBuffer, Lifetime,
-    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
+    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, FlushNamespace, Key,
+    KeyBuffer, Lifetime, Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
     Arithmetic as ArithmeticOutcome, Expiry, Fetch, Hit, Lookup, Miss, NewItem, NewValue, Store,
@@ -25,6 +26,7 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
     pub(crate) watch: Watch<'a>,
+    pub(crate) namespaces: Option<&'a Namespaces>,
 }
 
 impl Context<'_> {
@@ -35,7 +37,7 @@ impl Context<'_> {
             let mut header = ValueHeader::new(key, hit.client_flags, value_len as u64);
             header.cas = request.with_cas.then(|| self.shown_cas(hit.cas));
             out.put_hit(header, hit.value);
-            value_len
+            (value_len, hit.namespace)
         };
         let now = self.now.time;
         let (lookup, hits, misses) = match request.exptime {
@@ -55,17 +57,27 @@ impl Context<'_> {
             }
         };
         let (event, found) = match lookup {
-            Lookup::Hit(value_len) => {
+            Lookup::Hit((value_len, namespace)) => {
                 self.counters.increment(hits);
+                self.counters.namespaces.count(namespace, Asked::GetHit);
                 (Event::Hit, Ok(value_len))
             }
             Lookup::Miss(miss) => {
                 self.count_miss(misses, miss);
+                self.count_asked(key.as_bytes(), Asked::GetMiss);
                 (Event::Miss, Err(miss))
             }
         };
         self.count_prefix(key.as_bytes(), event);
         self.watch.fetched(key.as_bytes(), found, self.now);
+    }
+
+    /// Counts a request in the namespace of its key.
+    pub(crate) fn count_asked(&self, key: &[u8], asked: Asked) {
+        if let Some(namespaces) = self.namespaces {
+            let namespace = namespaces.find(key);
+            self.counters.namespaces.count(namespace, asked);
+        }
     }
 
     fn count_prefix(&self, key: &[u8], event: Event) {
@@ -264,10 +276,12 @@ impl Context<'_> {
         match outcome {
             ArithmeticOutcome::Number { value, .. } => {
                 self.counters.increment(hits);
+                self.count_asked(key, Asked::ArithHit);
                 Response::Number(value)
             }
             ArithmeticOutcome::NotFound => {
                 self.counters.increment(misses);
+                self.count_asked(key, Asked::ArithMiss);
                 Response::NotFound
             }
             ArithmeticOutcome::NonNumeric => Response::Error(ErrorReply::NON_NUMERIC),
@@ -284,12 +298,14 @@ impl Context<'_> {
         let watched_len = self.watched_len(key);
         if self.store.delete(key, self.now.time) {
             self.counters.increment(Count::DeleteHits);
+            self.count_asked(key, Asked::DeleteHit);
             if let Some(len) = watched_len {
                 self.watch.deleted(key, "delete", len, self.now);
             }
             Response::Deleted
         } else {
             self.counters.increment(Count::DeleteMisses);
+            self.count_asked(key, Asked::DeleteMiss);
             Response::NotFound
         }
     }
@@ -297,14 +313,14 @@ impl Context<'_> {
     pub(crate) fn touch(&self, request: &Touch<'_>) -> Response<'static> {
         self.counters.increment(Count::CmdTouch);
         let expiry = self.expiry(request.exptime);
-        if self
-            .store
-            .touch(request.key.as_bytes(), expiry, self.now.time)
-        {
+        let key = request.key.as_bytes();
+        if self.store.touch(key, expiry, self.now.time) {
             self.counters.increment(Count::TouchHits);
+            self.count_asked(key, Asked::TouchHit);
             Response::Touched
         } else {
             self.counters.increment(Count::TouchMisses);
+            self.count_asked(key, Asked::TouchMiss);
             Response::NotFound
         }
     }
@@ -320,6 +336,21 @@ impl Context<'_> {
         };
         self.store.flush(at, self.now.time);
         Response::Ok
+    }
+
+    pub(crate) fn flush_namespace(&self, request: FlushNamespace<'_>) -> Response<'static> {
+        self.counters.increment(Count::CmdFlush);
+        if !self.settings.allowed.flush {
+            return Response::Error(ErrorReply::FLUSH_NAMESPACE_NOT_ALLOWED);
+        }
+        let known = self.namespaces;
+        match known.and_then(|known| known.by_name(request.name.as_bytes())) {
+            Some(namespace) => {
+                self.store.flush_namespace(namespace, self.now.time);
+                Response::Ok
+            }
+            None => Response::NotFound,
+        }
     }
 
     /// When an item dies.

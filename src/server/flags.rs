@@ -139,6 +139,21 @@ pub struct Flags {
     )]
     pub prefix_delimiter: Option<String>,
 
+    /// Tell apart and flush keys by what they begin with: rules by commas, the first that fits. They are django (what is
+    /// behind its prefix and version; fits most other keys too), delimiter:CHAR, NAME=PREFIX; or off
+    #[arg(
+        long = "namespaces",
+        value_name = "RULES",
+        action = ArgAction::Append,
+        default_value = "django",
+        help = "Tell keys apart by what they begin with; rules by commas, the first that fits: django (what is behind its prefix and version, up to : or .), delimiter:CHAR, NAME=PREFIX; or off"
+    )]
+    pub namespaces: Vec<String>,
+
+    /// Tell the keys that are used most to everybody who asks for statistics
+    #[arg(long = "show-keys")]
+    pub show_keys: bool,
+
     /// Protocol: ascii, or auto, which is the same; there is no binary protocol
     #[arg(
         short = 'B',

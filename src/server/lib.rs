@@ -30,6 +30,7 @@ pub mod flags;
 pub mod given;
 mod guess;
 mod input;
+pub mod insight;
 mod latency;
 mod listener;
 mod maintenance;

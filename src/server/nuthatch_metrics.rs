@@ -1,6 +1,7 @@
 //! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
 
 use crate::counters::Count;
+use crate::insight;
 use crate::process_stats::ProcessStats;
 use crate::stats_conns::State;
 use crate::stats_text::Sources;
@@ -24,6 +25,7 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_store(&sources.store);
         set_requests(sources);
         set_restore(sources);
+        insight::metrics::set(sources.shared);
     });
     // The recorder has no histogram that can be set.
     sorted(&handle.render()) + &sources.shared.latencies().render()
@@ -65,6 +67,11 @@ fn set_process(sources: &Sources<'_>) {
         "1 while the daemon stops, else 0.",
         f64::from(u8::from(shared.stopping.load(Ordering::Relaxed))),
     );
+    gauge_of(
+        "nuthatch_draining",
+        "1 while no more clients shall come, as the command drain says, else 0.",
+        f64::from(u8::from(shared.draining.load(Ordering::Relaxed))),
+    );
     let heartbeat = shared.slowest_heartbeat().as_secs_f64();
     gauge_of(
         "nuthatch_worker_heartbeat_age_seconds",
@@ -91,8 +98,8 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
-         that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "Resident memory by use: items, room for more in their segments and in buffers, their index, the bookkeeping of \
+         that; values that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
         "state",
         &memory,
     );
@@ -118,7 +125,10 @@ fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
         .iter()
         .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
     // Room that nobody has written to yet is no memory.
-    let free = segments.saturating_sub(packed).min(rest);
+    let free = segments
+        .saturating_sub(packed)
+        .saturating_add(store.spare_bytes)
+        .min(rest);
     let other = rest.saturating_sub(free);
     [
         items,
@@ -275,7 +285,7 @@ fn counters(
     clippy::cast_precision_loss,
     reason = "Prometheus has no other numbers"
 )]
-const fn float(number: u64) -> f64 {
+pub(crate) const fn float(number: u64) -> f64 {
     number as f64
 }
 

@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
+use crate::insight::{Namespaces, RequestSums};
 use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
@@ -30,6 +31,7 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
+    pub(crate) namespaces: Option<Arc<Namespaces>>,
     pub(crate) observers: Observers,
     /// Who may come in, and how.
     pub(crate) access: Access,
@@ -38,6 +40,8 @@ pub struct Shared {
     pub(crate) accepting: AtomicBool,
     /// Whether the daemon is about to end.
     pub(crate) stopping: AtomicBool,
+    /// Whether no more clients shall come.
+    pub(crate) draining: AtomicBool,
     /// Whether a snapshot is coming back.
     pub(crate) restoring: AtomicBool,
     /// What became of it.
@@ -54,7 +58,7 @@ pub struct Shared {
     threads: Mutex<Vec<Arc<Counters>>>,
     /// When each worker was last seen to run, in milliseconds.
     heartbeats: Box<[AtomicU64]>,
-    reset: Mutex<Totals>,
+    reset: Mutex<(Totals, RequestSums)>,
 }
 
 impl Shared {
@@ -71,6 +75,8 @@ impl Shared {
         access: Access,
         last_cas: u64,
     ) -> Arc<Self> {
+        let namespaces = Namespaces::new(&config.namespaces).map(Arc::new);
+        let known = namespaces.clone();
         let store = Store::new(&StoreConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
@@ -78,6 +84,7 @@ impl Shared {
             evict: config.evict,
             compress_len_min: config.compress_len_min,
             cas_start: cas_start().max(last_cas),
+            namespaces: known.map(|known| known as Arc<dyn nuthatch_store::Namespaces>),
         });
         let cluster = config.cluster.clone();
         Arc::new(Self {
@@ -86,6 +93,7 @@ impl Shared {
             config: config.clone(),
             access,
             tuning: Mutex::default(),
+            namespaces,
             observers: Observers {
                 watchers: Watchers::default(),
                 prefixes: PrefixStats::new(
@@ -96,6 +104,7 @@ impl Shared {
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
             stop: Notify::new(),
@@ -186,12 +195,12 @@ impl Shared {
 
     /// What all threads have counted since the last reset.
     pub(crate) fn totals(&self) -> Totals {
-        self.sum().since(&lock(&self.reset))
+        self.sum().since(&lock(&self.reset).0)
     }
 
     /// `stats reset`: the counters begin at 0 again.
     pub(crate) fn reset_counters(&self) {
-        let totals = self.sum();
+        let totals = (self.sum(), self.sum_namespaces());
         *lock(&self.reset) = totals;
         self.store.reset_counters();
     }
@@ -199,6 +208,15 @@ impl Shared {
     /// How long the answers of all threads took.
     pub(crate) fn latencies(&self) -> Histograms {
         Histograms::sum(lock(&self.threads).iter().map(|thread| &thread.latencies))
+    }
+
+    /// How the keys of each namespace were asked for since the last reset.
+    pub(crate) fn namespace_requests(&self) -> RequestSums {
+        self.sum_namespaces().since(&lock(&self.reset).1)
+    }
+
+    fn sum_namespaces(&self) -> RequestSums {
+        RequestSums::of(lock(&self.threads).iter().map(|thread| &thread.namespaces))
     }
 
     fn sum(&self) -> Totals {

@@ -82,6 +82,7 @@ impl Worker {
             counters: &self.counters,
             now: self.shared.clock.now(),
             settings: &self.shared.config.settings,
+            namespaces: self.shared.namespaces.as_deref(),
         }
     }
 

@@ -12,15 +12,17 @@ use crate::time::Time;
 /// No flush is pending.
 const NONE: u64 = u64::MAX;
 
-/// Why the item is dead, or `None` if it is alive. Items up to the cas unique `mark` have been flushed;
-/// that comes first, as in memcached.
-pub(crate) fn death(mark: u64, head: &Head, now: Time) -> Option<Miss> {
-    if head.cas <= mark {
-        Some(Miss::Flushed)
-    } else if head.expiry.is_due(now) {
-        Some(Miss::Expired)
-    } else {
-        None
+impl Shard {
+    /// Why the item is dead, or `None` if it is alive. That it has been flushed comes first, as in memcached.
+    #[inline]
+    pub(crate) fn death(&self, head: &Head, now: Time) -> Option<Miss> {
+        if head.cas <= self.mark(head.namespace) {
+            Some(Miss::Flushed)
+        } else if head.expiry.is_due(now) {
+            Some(Miss::Expired)
+        } else {
+            None
+        }
     }
 }
 
@@ -74,8 +76,5 @@ impl PendingFlush {
 }
 
 fn mark_all(shards: &[Shard]) {
-    for shard in shards {
-        let writer = shard.writer();
-        shard.mark.store(writer.last_cas, Ordering::Release);
-    }
+    shards.iter().for_each(Shard::flush);
 }

@@ -127,7 +127,7 @@ impl Store {
             now,
         };
         // Shown even if it is dead by now: this is what it was touched for.
-        let seen = self.look(glance, |_| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
         self.show(seen, key, now, visit)
     }
@@ -186,7 +186,10 @@ impl Turn<'_> {
         let mut head = Head::new(0, create.expiry, self.now);
         head.given_cas = create.cas;
         head.mark(HAS_ENCODED_KEY, create.encoded_key);
-        let put = Put::new(key, head, NewValue::Copied(value));
+        let put = Put {
+            is_new: true,
+            ..Put::new(key, head, NewValue::Copied(value))
+        };
         let unique = self.put(place, put)?;
         self.writer.counters.count_stored(Attempt::Off, value.len());
         Some(unique)

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -10,6 +9,7 @@ use crate::evicted::Evictions;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::{Location, Log};
+use crate::namespace::Books;
 use crate::restore::Written;
 use crate::segment::{CLASS_COUNT, Chain, Segment};
 use crate::stats::{Counters, Snapshot, count};
@@ -33,8 +33,8 @@ const BUDGET_PER_GHOST_SLOT: u64 = 512;
 pub(crate) struct Shard {
     log: RwLock<Log>,
     writer: Mutex<Writer>,
-    /// Items up to this cas unique have been flushed.
-    pub(crate) mark: AtomicU64,
+    /// Of each namespace the cas unique up to which items have been flushed.
+    pub(crate) marks: Box<[AtomicU64]>,
 }
 
 /// A large value's place in its queue.
@@ -106,11 +106,14 @@ pub(crate) struct Writer {
     /// A segment is copied here to be looked through without a lock.
     pub(crate) scratch: Vec<u8>,
     pub(crate) counters: Counters,
+    pub(crate) books: Books,
+    /// Everything up to this cas unique has been flushed.
+    pub(crate) flushed: u64,
 }
 
 impl Shard {
     /// An empty shard. Its cas uniques are above `last_cas` and `cas_step` apart.
-    pub(crate) fn new(budget: u64, last_cas: u64, cas_step: u64) -> Self {
+    pub(crate) fn new(budget: u64, (last_cas, cas_step): (u64, u64), namespaces: usize) -> Self {
         let wanted = (budget / SEGMENTS_PER_SHARD).max(1);
         let segment_len = (1 << wanted.ilog2()).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX);
         let ghost_slots = (budget / BUDGET_PER_GHOST_SLOT)
@@ -137,11 +140,13 @@ impl Shard {
             sweep_from: 0,
             scratch: Vec::new(),
             counters: Counters::default(),
+            books: Books::new(namespaces),
+            flushed: 0,
         };
         Self {
             log: RwLock::new(Log::new(segment_len)),
             writer: Mutex::new(writer),
-            mark: AtomicU64::new(0),
+            marks: (0..namespaces).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -159,10 +164,6 @@ impl Shard {
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic in a visitor must not take the shard away: writers hold no half-done change then.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn mark(&self) -> u64 {
-        self.mark.load(Ordering::Acquire)
     }
 }
 
@@ -201,7 +202,8 @@ impl Writer {
     /// What is charged even when nothing is stored.
     pub(crate) fn fixed(&self) -> u64 {
         // The scratch buffer is as long as a segment.
-        let books = self.segment_len + self.segments.len() * size_of::<Segment>();
+        let segments = self.segments.len() * size_of::<Segment>();
+        let books = self.segment_len + segments + self.books.bytes();
         self.table_bytes + self.ghost.bytes() + count(books)
     }
 

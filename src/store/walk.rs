@@ -1,12 +1,10 @@
 //! Shows all items, a little at a time, to who wants to list them.
 
 use crate::Store;
-use crate::expire::death;
 use crate::index::Word;
 use crate::item::Marks;
 use crate::log::Location;
 use crate::record::{Head, Packed};
-use crate::shard::Shard;
 use crate::time::{Expiry, Time};
 
 /// How far a [`Store::walk`] has come.
@@ -96,14 +94,16 @@ impl Store {
         now: Time,
         mut visit: impl FnMut(Listed<'_>),
     ) {
-        let mark = self.shards.get(walk.shard).map_or(0, Shard::mark);
+        let Some(shard) = self.shards.get(walk.shard) else {
+            return;
+        };
         let mut rest = walk.copy.as_slice();
         let mut location = begin;
         while let Some(record) = Packed::find(rest).map(Packed::record) {
             let here = location;
             rest = rest.get(record.len()..).unwrap_or_default();
             location = location.after(record.len());
-            if death(mark, &record.head, now).is_some() {
+            if shard.death(&record.head, now).is_some() {
                 continue;
             }
             let place = self.index.place(record.key);
@@ -118,10 +118,9 @@ impl Store {
         let Some(shard) = self.shards.get(shard) else {
             return;
         };
-        let mark = shard.mark();
         let log = shard.log();
         for (location, large) in log.large() {
-            if death(mark, &large.head, now).is_some() {
+            if shard.death(&large.head, now).is_some() {
                 continue;
             }
             let place = self.index.place(&large.key);

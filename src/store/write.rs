@@ -3,7 +3,6 @@
 use crate::Store;
 use crate::compress::{Attempt, compressing};
 use crate::conditional::Write;
-use crate::expire::death;
 use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
@@ -161,7 +160,7 @@ impl Turn<'_> {
             .find(place, |location| log.find_key(location, key))?;
         let found = spot.item();
         let old = found.record;
-        let is_alive = death(shard.mark(), &old.head, self.now).is_none();
+        let is_alive = shard.death(&old.head, self.now).is_none();
         if !is_alive
             || found.shared.is_some()
             || old.head.compressed.is_some()
@@ -190,6 +189,7 @@ impl Turn<'_> {
     /// Stores the item and counts it.
     fn store(&mut self, place: Place, mut put: Put<'_>, attempt: Attempt) -> StoreOutcome {
         put.head.compressed = attempt.compressed();
+        put.is_new = true;
         let stored_len = put.value.len();
         match self.put(place, put) {
             Some(cas) => {
