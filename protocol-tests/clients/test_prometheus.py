@@ -71,9 +71,7 @@ LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 READY = re.compile("(Server is ready)")
 
 # Series that no daemon tells yet.
-NOT_YET = re.compile(
-    "nuthatch_(namespace|memory_advice|hot_key|evicted_item|item_ttl|item_age|item_size)_"
-)
+NOT_YET = re.compile("nuthatch_(memory_advice|hot_key|evicted_item|item_ttl|item_age|item_size)_")
 
 
 def promtool(*arguments):
