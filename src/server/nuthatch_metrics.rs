@@ -1,8 +1,10 @@
 //! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
 
-use crate::counters::Count;
+use crate::census::of_ages;
+use crate::counters::{Count, Totals};
 use crate::insight;
 use crate::process_stats::ProcessStats;
+use crate::shared::Shared;
 use crate::stats_conns::State;
 use crate::stats_text::Sources;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
@@ -28,7 +30,36 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         insight::metrics::set(sources.shared);
     });
     // The recorder has no histogram that can be set.
-    sorted(&handle.render()) + &sources.shared.latencies().render()
+    sorted(&handle.render()) + &sources.shared.latencies().render() + &items(sources)
+}
+
+/// Histograms of items: of those that were evicted, and of those that are there.
+fn items(sources: &Sources<'_>) -> String {
+    let census = sources.shared.census.read(sources.shared);
+    let evicted = |ages| of_ages(ages, |count| count);
+    [
+        evicted(&sources.store.evicted_ages).render(
+            "nuthatch_evicted_item_age_seconds",
+            "How long ago items that were evicted had been stored.",
+        ),
+        evicted(&sources.store.evicted_idle).render(
+            "nuthatch_evicted_item_idle_seconds",
+            "For how long nobody had used items that were evicted. Uses within a minute count as one.",
+        ),
+        census.sizes.render(
+            "nuthatch_item_size_bytes",
+            "Bytes of key and value, before compression, of the items that are there now, as a sample of them tells.",
+        ),
+        census.ttls.render(
+            "nuthatch_item_ttl_seconds",
+            "Seconds until the items that are there now expire, of those that do, as a sample of them tells.",
+        ),
+        census.ages.render(
+            "nuthatch_item_age_seconds",
+            "Seconds since the items that are there now were stored, as a sample of them tells.",
+        ),
+    ]
+    .concat()
 }
 
 /// The same families in the order of their names, and in each the series in that of their labels.
@@ -78,19 +109,24 @@ fn set_process(sources: &Sources<'_>) {
         "For how long the worker that was seen least lately has not been seen to run.",
         heartbeat,
     );
-    let states = shared.sockets.states();
-    let of = |state: State| float(states.get(state as usize).copied().unwrap_or_default());
     gauges(
         "nuthatch_connections",
         "Clients that are connected, by what their connection waits for.",
         "state",
-        &[
-            ("request", of(State::Reading)),
-            ("value", of(State::ReadingValue)),
-            ("answer", of(State::Answering)),
-            ("events", of(State::Watching)),
-        ],
+        &connections(shared).map(|(state, count)| (state, float(count))),
     );
+}
+
+/// Clients by what their connection waits for.
+pub(crate) fn connections(shared: &Shared) -> [(&'static str, u64); 4] {
+    let states = shared.sockets.states();
+    let of = |state: State| states.get(state as usize).copied().unwrap_or_default();
+    [
+        ("request", of(State::Reading)),
+        ("value", of(State::ReadingValue)),
+        ("answer", of(State::Answering)),
+        ("events", of(State::Watching)),
+    ]
 }
 
 fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
@@ -106,7 +142,7 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
 }
 
 /// What the resident memory is used for: the sum is that memory, as long as the store has touched all that it charges.
-fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
+pub(crate) fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
     let segments = store.segments.saturating_mul(store.segment_len);
     let packed = store.bytes.saturating_sub(store.large_bytes);
     let bookkeeping = (store.charged_bytes)
@@ -171,51 +207,64 @@ fn set_store(store: &Snapshot) {
         "Parts of the store, each with its lock and its share of the memory.",
         float(store.shard_count),
     );
-    let mean = float(store.curr_items) / float(store.shard_count.max(1));
-    let skew = if store.curr_items == 0 {
-        1.0
-    } else {
-        float(store.shard_items_max) / mean
-    };
     gauge_of(
         "nuthatch_shard_items_skew_ratio",
         "Items in the fullest shard by items in the average one.",
-        skew,
+        skew(store),
     );
 }
 
+/// Items in the fullest shard by items in the average one.
+pub(crate) fn skew(store: &Snapshot) -> f64 {
+    let mean = float(store.curr_items) / float(store.shard_count.max(1));
+    if store.curr_items == 0 {
+        1.0
+    } else {
+        float(store.shard_items_max) / mean
+    }
+}
+
 fn set_requests(sources: &Sources<'_>) {
-    let of = |count| sources.totals.get(count);
-    let (expired, flushed) = (of(Count::GetExpired), of(Count::GetFlushed));
-    let misses = of(Count::GetMisses).saturating_add(of(Count::TouchMisses));
     counters(
         "nuthatch_miss_total",
         "Keys that were asked for and had no live item, by why: it had expired or been flushed and was still in \
          memory, or there was none: never stored, deleted, evicted, or dead for long. A miss of touch is always absent.",
         "reason",
-        &[
-            (
-                "absent",
-                misses.saturating_sub(expired).saturating_sub(flushed),
-            ),
-            ("expired", expired),
-            ("flushed", flushed),
-        ],
+        &misses(&sources.totals),
     );
-    let connections = of(Count::RejectedConnections).saturating_add(of(Count::ListenDisabledNum));
     counters(
         "nuthatch_limit_hits_total",
         "How often a limit was met: of connections (-c), of the size of an item (-I), of memory (-m), of what one \
          connection may ask for before others have their turn (-R), of silence (idle_timeout).",
         "limit",
-        &[
-            ("connections", connections),
-            ("item_size", of(Count::StoreTooLarge)),
-            ("memory", of(Count::StoreNoMemory)),
-            ("turn", of(Count::ConnYields)),
-            ("idle", of(Count::IdleKicks)),
-        ],
+        &limits(&sources.totals),
     );
+}
+
+/// Misses by why.
+pub(crate) fn misses(totals: &Totals) -> [(&'static str, u64); 3] {
+    let of = |count| totals.get(count);
+    let (expired, flushed) = (of(Count::GetExpired), of(Count::GetFlushed));
+    let misses = of(Count::GetMisses).saturating_add(of(Count::TouchMisses));
+    let absent = misses.saturating_sub(expired).saturating_sub(flushed);
+    [
+        ("absent", absent),
+        ("expired", expired),
+        ("flushed", flushed),
+    ]
+}
+
+/// How often each limit was met.
+pub(crate) fn limits(totals: &Totals) -> [(&'static str, u64); 5] {
+    let of = |count| totals.get(count);
+    let connections = of(Count::RejectedConnections).saturating_add(of(Count::ListenDisabledNum));
+    [
+        ("connections", connections),
+        ("item_size", of(Count::StoreTooLarge)),
+        ("memory", of(Count::StoreNoMemory)),
+        ("turn", of(Count::ConnYields)),
+        ("idle", of(Count::IdleKicks)),
+    ]
 }
 
 fn set_restore(sources: &Sources<'_>) {
@@ -283,7 +332,7 @@ fn counters(
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "Prometheus has no other numbers"
+    reason = "Prometheus and browsers have no other numbers"
 )]
 pub(crate) const fn float(number: u64) -> f64 {
     number as f64

@@ -1,6 +1,7 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::access::{Access, AccessError};
+use crate::census::LastCensus;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -10,6 +11,7 @@ use crate::insight::{Namespaces, RequestSums};
 use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
+use crate::snapshot::SnapshotProgress;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
@@ -46,6 +48,9 @@ pub struct Shared {
     pub(crate) restoring: AtomicBool,
     /// What became of it.
     pub(crate) restored: OnceLock<Restored>,
+    pub(crate) census: LastCensus,
+    /// How much of one has come back, or been written.
+    pub(crate) snapshot_progress: SnapshotProgress,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) cluster: Option<Arc<Cluster>>,
@@ -107,6 +112,8 @@ impl Shared {
             draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
+            census: LastCensus::default(),
+            snapshot_progress: SnapshotProgress::default(),
             stop: Notify::new(),
             clock,
             log_level,

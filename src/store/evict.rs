@@ -301,8 +301,11 @@ impl Turn<'_> {
         self.count_dead(word, is_dead);
         if !is_dead {
             let idle_seconds = self.now.as_seconds().saturating_sub(head.used_seconds);
+            let age_seconds = self.writer.dates.age(head.cas, self.now);
             self.writer.books.count_evicted(head.namespace);
             let counters = &mut self.writer.counters;
+            counters.evicted_ages.add(age_seconds);
+            counters.evicted_idle.add(idle_seconds);
             counters.evictions += 1;
             counters.evicted_unfetched += u64::from(!word.is_fetched());
             counters.evicted_with_expiry += u64::from(head.expiry != Expiry::Never);

@@ -23,6 +23,7 @@
 //! assert!(matches!(value(Time::from_millis(60_000)), Lookup::Miss(_)));
 //! ```
 
+mod age;
 mod budget;
 mod check;
 mod compress;
@@ -64,6 +65,7 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use age::{AGES_MAX, Ages};
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
 pub use evicted::Evicted;

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 
+use crate::age::{DATES_LEN_MAX, Dates};
 use crate::evicted::Evictions;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
@@ -98,6 +99,8 @@ pub(crate) struct Writer {
     pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
+    /// When which cas unique was given out.
+    pub(crate) dates: Dates,
     /// Only while somebody watches them.
     pub(crate) evictions: Option<Box<Evictions>>,
     /// Only while a snapshot comes back.
@@ -135,6 +138,7 @@ impl Shard {
             pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
+            dates: Dates::new(last_cas),
             evictions: None,
             written: None,
             sweep_from: 0,
@@ -203,7 +207,7 @@ impl Writer {
     pub(crate) fn fixed(&self) -> u64 {
         // The scratch buffer is as long as a segment.
         let segments = self.segments.len() * size_of::<Segment>();
-        let books = self.segment_len + segments + self.books.bytes();
+        let books = self.segment_len + segments + self.books.bytes() + DATES_LEN_MAX;
         self.table_bytes + self.ghost.bytes() + count(books)
     }
 
