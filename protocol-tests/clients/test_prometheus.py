@@ -16,7 +16,8 @@ import pytest
 import yaml
 from pymemcache import Client
 
-from servers import ROOT, START_SECONDS_MAX, running
+from admin import administered
+from servers import ROOT, START_SECONDS_MAX
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 DASHBOARD = ROOT / "deploy/grafana/nuthatch.json"
@@ -65,13 +66,12 @@ OF_THE_MIXIN = {
     ],
 }
 
-# In the logs of the daemon and of Prometheus.
-ADMIN = re.compile(r"admin=Some\((.+?)\)")
+# In the log.
 LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 READY = re.compile("(Server is ready)")
 
 # Series that no daemon tells yet.
-NOT_YET = re.compile("nuthatch_(memory_advice|hot_key|evicted_item|item_ttl|item_age|item_size)_")
+NOT_YET = re.compile("nuthatch_(memory_advice|hot_key)_")
 
 
 def promtool(*arguments):
@@ -203,12 +203,10 @@ def load(server):
 def scraped(tmp_path_factory):
     """The address of a Prometheus that scrapes a nuthatch while it is asked."""
     directory = tmp_path_factory.mktemp("prometheus")
-    flags = ["-m", "8", "-I", "64k", "--compress-min", "1024", "--admin", "127.0.0.1:0"]
-    with open(directory / "nuthatch.log", "w+") as log:
-        with running("nuthatch", directory, *flags, log=log) as server, load(server):
-            admin = found_in(directory / "nuthatch.log", ADMIN)
-            with prometheus(directory, admin) as address:
-                yield address
+    flags = ["-m", "8", "-I", "64k", "--compress-min", "1024"]
+    with administered(directory, *flags) as admin, load(admin.server):
+        with prometheus(directory, admin.url.removeprefix("http://")) as address:
+            yield address
 
 
 def without_data(address, panels):
