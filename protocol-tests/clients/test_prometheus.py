@@ -71,7 +71,7 @@ LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 READY = re.compile("(Server is ready)")
 
 # Series that no daemon tells yet.
-NOT_YET = re.compile("nuthatch_(memory_advice|hot_key)_")
+NOT_YET = re.compile("nuthatch_(memory_advice|hot_key|lock_waits)_")
 
 
 def promtool(*arguments):
