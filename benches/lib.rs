@@ -2,6 +2,5 @@
 //! of its own, and `benches/README.md` says what each shows.
 
 pub mod daemon;
-pub mod load;
 pub mod plot;
 pub mod report;

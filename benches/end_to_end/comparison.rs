@@ -4,11 +4,11 @@ use std::error::Error;
 use std::io;
 
 use benches::daemon::{Daemon, Program};
-use benches::load::{self, Outcome, Target, Window, Workload};
 use benches::plot::{Kind, Plot};
 use benches::report::{Report, median};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use nuthatch_load::{self as load, Outcome, Target, Window, Workload};
 
 /// Memory of each server.
 const MEMORY_MIB: u64 = 4096;

@@ -3,7 +3,7 @@
 
 use protocol_tests::nuthatch::{Nuthatch, TcpPeer};
 use std::{
-    io::{Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -120,6 +120,72 @@ fn a_daemon_that_stops_is_live_and_not_ready() {
     assert_eq!(get(admin, "/livez").0, 200);
     nuthatch.wait().unwrap();
     assert!(TcpStream::connect(admin).is_err());
+}
+
+/// The only line of an answer.
+fn ask_for_line(stream: &mut TcpPeer, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(1, stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+#[test]
+fn a_daemon_that_drains_is_not_ready_and_serves() {
+    let nuthatch = Nuthatch::start(&[ANY_PORT.as_slice(), &["-A"]].concat()).unwrap();
+    let admin = nuthatch.admin_address().unwrap();
+    let mut operator = nuthatch.connect().unwrap();
+    for (request, answer, ready, is_draining) in [
+        (
+            "drain on\r\n",
+            "CLIENT_ERROR bad command line format\r\n",
+            (200, "ready\n"),
+            '0',
+        ),
+        ("drain\r\n", "OK\r\n", (503, "draining\n"), '1'),
+        ("drain\r\n", "OK\r\n", (503, "draining\n"), '1'),
+        (
+            "set a 0 0 1\r\na\r\n",
+            "STORED\r\n",
+            (503, "draining\n"),
+            '1',
+        ),
+        ("drain off\r\n", "OK\r\n", (200, "ready\n"), '0'),
+    ] {
+        assert_eq!(ask_for_line(&mut operator, request), answer);
+        let (status, _, body) = get(admin, "/readyz");
+        assert_eq!((status, body.as_str()), ready, "{request}");
+        assert_eq!(get(admin, "/livez").0, 200);
+        let page = get(admin, "/metrics").2;
+        let line = format!("\nnuthatch_draining {is_draining}\n");
+        assert!(page.contains(&line), "{request}");
+        operator.write_all(b"stats\r\n").unwrap();
+        let stats = BufReader::with_capacity(1, &mut operator).lines();
+        let stats: Vec<String> = stats
+            .map(Result::unwrap)
+            .take_while(|l| l != "END")
+            .collect();
+        assert_eq!(
+            stats.last().unwrap(),
+            &format!("STAT draining {is_draining}")
+        );
+        // Who comes is served too.
+        let mut client = nuthatch.connect().unwrap();
+        assert!(ask_for_line(&mut client, "version\r\n").starts_with("VERSION"));
+    }
+}
+
+#[test]
+fn who_may_not_stop_a_daemon_may_not_drain_it() {
+    let nuthatch = Nuthatch::start(&ANY_PORT).unwrap();
+    let mut client = nuthatch.connect().unwrap();
+    for request in ["drain\r\n", "drain off\r\n", "drain foo\r\n"] {
+        let answer = ask_for_line(&mut client, request);
+        assert_eq!(answer, "SERVER_ERROR: shutdown not enabled\r\n");
+    }
+    assert_eq!(get(nuthatch.admin_address().unwrap(), "/readyz").0, 200);
 }
 
 /// The value of a series in a page of metrics.

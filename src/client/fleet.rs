@@ -81,7 +81,7 @@ impl Client {
 
     async fn ask_all(&self, verb: &Verb) -> PerNode<Reply> {
         let topology = self.inner().topology.load_full();
-        let asked = topology.nodes().iter().map(|node| async {
+        let asked = topology.everybody().map(|node| async {
             let op = Op {
                 key: WireKey {
                     text: Arc::default(),

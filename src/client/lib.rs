@@ -66,9 +66,11 @@ mod codec;
 mod connection;
 mod counters;
 mod discovery;
+mod eject;
 mod error;
 mod fleet;
 mod flight;
+mod gutter;
 mod hash;
 mod invalidate;
 mod join;
@@ -77,16 +79,21 @@ mod key;
 mod link;
 mod lock;
 mod many;
+#[cfg_attr(not(feature = "metrics"), path = "unmetered.rs")]
+mod meter;
 mod namespace;
 #[cfg_attr(not(feature = "near-cache"), path = "far.rs")]
 mod near;
 mod node;
 mod op;
+mod place;
 mod policy;
 mod refresh;
 mod refresh_many;
 mod reply;
 mod ring;
+#[cfg(feature = "srv")]
+mod srv;
 mod stream;
 mod timeouts;
 #[cfg(feature = "tls")]
@@ -110,7 +117,7 @@ pub use many::Many;
 pub use namespace::{Scoped, Version};
 #[cfg(feature = "near-cache")]
 pub use near::NearCache;
-pub use policy::{OnContention, Policy};
+pub use policy::{OnContention, Policy, Strategy};
 pub use refresh::{Fetched, LoadContext, Source};
 pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
 pub use reply::TimeLeft;

@@ -85,6 +85,8 @@ pub enum AdminCommand {
     Config,
     /// `debugtime`.
     DebugTime,
+    /// `drain`, which memcached has not.
+    Drain,
     /// `lru`.
     Lru,
     /// `lru_crawler`.
@@ -103,6 +105,7 @@ impl AdminCommand {
         match self {
             Self::Config => b"config",
             Self::DebugTime => b"debugtime",
+            Self::Drain => b"drain",
             Self::Lru => b"lru",
             Self::LruCrawler => b"lru_crawler",
             Self::RefreshCerts => b"refresh_certs",

@@ -183,6 +183,7 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"version" => Ok(Request::Version),
         b"config" => Ok(Request::Admin(AdminCommand::Config, rest.trim_ascii())),
         b"debugtime" => Ok(Request::Admin(AdminCommand::DebugTime, rest.trim_ascii())),
+        b"drain" => Ok(Request::Admin(AdminCommand::Drain, rest.trim_ascii())),
         b"lru" => Ok(Request::Admin(AdminCommand::Lru, rest.trim_ascii())),
         b"lru_crawler" => Ok(Request::Admin(AdminCommand::LruCrawler, rest.trim_ascii())),
         b"refresh_certs" => Ok(Request::Admin(

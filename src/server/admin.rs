@@ -182,6 +182,9 @@ fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Full<Bytes>>
         "/readyz" if shared.stopping.load(Ordering::Relaxed) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         }
+        "/readyz" if shared.draining.load(Ordering::Relaxed) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(
             StatusCode::NOT_FOUND,

@@ -112,6 +112,11 @@ fn set_process(sources: &Sources<'_>) {
         "1 while the daemon stops, else 0.",
         f64::from(u8::from(shared.stopping.load(Ordering::Relaxed))),
     );
+    gauge_of(
+        "nuthatch_draining",
+        "1 while no more clients shall come, as the command drain says, else 0.",
+        f64::from(u8::from(shared.draining.load(Ordering::Relaxed))),
+    );
     let heartbeat = shared.slowest_heartbeat().as_secs_f64();
     gauge_of(
         "nuthatch_worker_heartbeat_age_seconds",
@@ -143,8 +148,8 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
-         that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "Resident memory by use: items, room for more in their segments and in buffers, their index, the bookkeeping of \
+         that; values that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
         "state",
         &memory,
     );
@@ -170,7 +175,10 @@ pub(crate) fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7
         .iter()
         .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
     // Room that nobody has written to yet is no memory.
-    let free = segments.saturating_sub(packed).min(rest);
+    let free = segments
+        .saturating_sub(packed)
+        .saturating_add(store.spare_bytes)
+        .min(rest);
     let other = rest.saturating_sub(free);
     [
         items,

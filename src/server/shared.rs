@@ -42,6 +42,8 @@ pub struct Shared {
     pub(crate) accepting: AtomicBool,
     /// Whether the daemon is about to end.
     pub(crate) stopping: AtomicBool,
+    /// Whether no more clients shall come.
+    pub(crate) draining: AtomicBool,
     /// Whether a snapshot is coming back.
     pub(crate) restoring: AtomicBool,
     /// What became of it.
@@ -107,6 +109,7 @@ impl Shared {
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
             census: LastCensus::default(),
@@ -141,11 +144,13 @@ impl Shared {
     pub fn reload(&self) {
         notify::reloading();
         match self.access.reload_logins() {
-            Ok(()) => tracing::info!("the logins are those of their file now"),
+            Ok(true) => tracing::info!("the logins are those of their file now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the logins stay as they are"),
         }
         match self.refresh_certificates() {
-            Ok(_) => tracing::info!("the certificates are those of their files now"),
+            Ok(true) => tracing::info!("the certificates are those of their files now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the certificates stay as they are"),
         }
         notify::ready();

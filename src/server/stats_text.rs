@@ -52,6 +52,9 @@ use Source::{Counted, Known, Zero};
 /// Told only where somebody is disconnected for it.
 const IDLE_KICKS: &str = "idle_kicks";
 
+/// Told only where clients may say so.
+const DRAINING: &str = "draining";
+
 /// Told only with TLS.
 const SSL_HANDSHAKE_ERRORS: &str = "ssl_handshake_errors";
 const SSL_PROTO_ERRORS: &str = "ssl_proto_errors";
@@ -219,6 +222,10 @@ const GENERAL: &[(&str, Source)] = &[
     ("moves_within_lru", Zero),
     ("direct_reclaims", Zero),
     ("lru_bumps_dropped", Zero),
+    (
+        DRAINING,
+        Known(|s| Value::Number(s.shared.draining.load(Ordering::Relaxed).into())),
+    ),
 ];
 
 /// Answers `stats` with its arguments; a list of items is left to the caller.
@@ -268,6 +275,10 @@ pub(crate) fn answer(
         return Ok(insight::stats::hot_keys(shared, out));
     } else if name == b"compression" {
         write_compression(shared, out);
+    } else if name == b"latency" {
+        for (name, number) in shared.latencies().stats() {
+            put(&name, number, out);
+        }
     } else {
         return Ok(Response::Error(ErrorReply::UNKNOWN_COMMAND));
     }
@@ -309,9 +320,11 @@ fn write_general(shared: &Shared, now: Now, out: &mut Output) {
 pub(crate) fn general(sources: &Sources<'_>) -> impl Iterator<Item = (&'static str, Value)> {
     let config = &sources.shared.config;
     let has_kicks = config.settings.extended.idle_timeout.is_some();
+    let may_drain = config.settings.allowed.shutdown;
     let has_tls = config.tls.is_some();
     let is_told = move |name| match name {
         IDLE_KICKS => has_kicks,
+        DRAINING => may_drain,
         SSL_HANDSHAKE_ERRORS | SSL_PROTO_ERRORS | SSL_CERTIFICATE_AGE => has_tls,
         _ => true,
     };

@@ -54,6 +54,7 @@ mod shard;
 mod shrink;
 mod snapshot;
 mod space;
+mod spare;
 mod stats;
 mod sweep;
 mod sync;
@@ -109,7 +110,6 @@ pub struct Store {
     pending_flush: PendingFlush,
     outside: Arc<Outside>,
     sweep_shard: AtomicUsize,
-    memory_limit_bytes: AtomicU64,
     decompress_failures: AtomicU64,
     item_len_max: u64,
     compress_len_min: Option<usize>,
@@ -133,9 +133,8 @@ impl Store {
             index: Index::new(shard_count),
             shards,
             pending_flush: PendingFlush::new(),
-            outside: Arc::default(),
+            outside: Arc::new(Outside::new(config.memory_limit_bytes)),
             sweep_shard: AtomicUsize::new(0),
-            memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
             decompress_failures: AtomicU64::new(0),
             item_len_max: config.item_len_max,
             compress_len_min: config.compress_len_min,
@@ -309,10 +308,11 @@ impl Store {
     /// The gauges and counters.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
-            limit_bytes: self.memory_limit_bytes.load(Ordering::Relaxed),
+            limit_bytes: self.outside.limit(),
             decompress_failures: self.decompress_failures.load(Ordering::Relaxed),
             arriving_bytes: self.outside.arriving.load(Ordering::Relaxed),
             pinned_bytes: self.outside.pinned.load(Ordering::Relaxed),
+            spare_bytes: self.outside.spare.bytes(),
             shard_count: count(self.shards.len()),
             ..Snapshot::default()
         };

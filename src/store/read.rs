@@ -162,8 +162,9 @@ impl Store {
             (Seen::Missed(miss), _) => return Lookup::Miss(miss),
             (Seen::Compressed(meta, value), Some(visit)) => {
                 let cas = meta.head.cas;
-                let lend = |raw| self.outside.lend(raw);
-                let shown = value.show(lend, |value| visit(meta.hit(value)));
+                let outside = &self.outside;
+                let lend = |raw| outside.lend(raw);
+                let shown = value.show(&outside.spare, lend, |value| visit(meta.hit(value)));
                 if shown.is_none() {
                     self.bury_damaged(key, cas, now);
                 }

@@ -329,7 +329,7 @@ impl Turn<'_> {
             let queue = self.writer.queue(is_main);
             queue.large.push_front((slot, head.cas));
             self.writer.books.enter(head.namespace, charge);
-            let large = Large::new(head, key, value);
+            let large = Large::new(head, key, value, &self.outside.spare);
             self.shard.log_mut().put_large(slot, large);
             return Some(Location::large(slot));
         }

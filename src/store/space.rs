@@ -203,12 +203,14 @@ impl Turn<'_> {
         writer.books.leave(namespace, known.charge);
         writer.free_slots.push(slot);
         let large = self.shard.log_mut().take_large(slot);
-        if let Some(Large { value, .. }) = large
-            && !value.is_unique()
-        {
-            let pinned = &self.outside.pinned;
-            pinned.fetch_add(known.charge, Ordering::Relaxed);
-            self.writer.pinned.push((value, known.charge));
+        if let Some(Large { value, .. }) = large {
+            if value.is_unique() {
+                self.outside.recycle(value);
+            } else {
+                let pinned = &self.outside.pinned;
+                pinned.fetch_add(known.charge, Ordering::Relaxed);
+                self.writer.pinned.push((value, known.charge));
+            }
         }
         self.forget_stale_slots(is_main);
     }

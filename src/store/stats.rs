@@ -22,8 +22,10 @@ pub struct Snapshot {
     pub charged_bytes: u64,
     /// Bytes charged besides: values that are still arriving ...
     pub arriving_bytes: u64,
-    /// ... and values that readers alone hold: given up since, or decompressed for them.
+    /// ... values that readers alone hold: given up since, or decompressed for them ...
     pub pinned_bytes: u64,
+    /// ... and buffers that large values have left for those to come.
+    pub spare_bytes: u64,
     /// The memory limit in bytes.
     pub limit_bytes: u64,
     /// Live items removed to stay within the limit.

@@ -231,7 +231,7 @@ impl Turn<'_> {
         self.reserve_large(charge)?;
         let slot = self.add_slot(place, is_main, charge);
         self.writer.books.enter(put.head.namespace, charge);
-        let large = Large::new(put.head, put.key, put.value);
+        let large = Large::new(put.head, put.key, put.value, &self.outside.spare);
         self.shard.log_mut().put_large(slot, large);
         let word = Word::new(place, Location::large(slot))
             .main(is_main)

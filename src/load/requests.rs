@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Zipf};
 
-use super::workload::{Operation, Popularity, Workload};
+use crate::workload::{Lengths, Operation, Popularity, Workload};
 
 /// Keys are drawn before the clock runs, and again in the same order when these have been used.
 const DRAWN_KEYS: usize = 1 << 20;
@@ -26,10 +26,12 @@ pub enum Dialect {
 
 /// Draws and encodes requests.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(crate) struct Requests {
     dialect: Dialect,
     workload: Workload,
+    /// The longest value; the others are its beginning.
     value: Vec<u8>,
+    lengths: Lengths,
     drawn: Vec<u32>,
     next: usize,
     random: SmallRng,
@@ -39,7 +41,7 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Requests of a workload; the same ones each time.
-    pub(super) fn new(dialect: Dialect, workload: &Workload, seed: u64) -> Self {
+    pub(crate) fn new(dialect: Dialect, workload: &Workload, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let count = workload.keys.max(1);
         // A Zipf distribution of at least one element with a positive exponent exists.
@@ -53,7 +55,8 @@ impl Requests {
             dialect,
             drawn: drawn.collect(),
             workload: workload.clone(),
-            value: vec![b'v'; workload.value_len],
+            value: vec![b'v'; workload.value_len.max()],
+            lengths: workload.value_len,
             next: 0,
             random,
             keys: Vec::new(),
@@ -61,10 +64,12 @@ impl Requests {
     }
 
     /// Stores every key once, in order.
-    pub(super) fn storing_all(dialect: Dialect, workload: &Workload) -> Self {
-        let value = match workload.operation {
-            Operation::Incr => b"0".to_vec(),
-            Operation::Get | Operation::Set => vec![b'v'; workload.value_len],
+    pub(crate) fn storing_all(dialect: Dialect, workload: &Workload) -> Self {
+        let (value, lengths) = match workload.operation {
+            Operation::Incr => (b"0".to_vec(), Lengths::all(1)),
+            Operation::Get | Operation::Set => {
+                (vec![b'v'; workload.value_len.max()], workload.value_len)
+            }
         };
         let workload = Workload {
             operation: Operation::Set,
@@ -74,6 +79,7 @@ impl Requests {
             dialect,
             drawn: (0..workload.keys).collect(),
             value,
+            lengths,
             workload,
             next: 0,
             random: SmallRng::seed_from_u64(0),
@@ -82,7 +88,7 @@ impl Requests {
     }
 
     /// Appends the next request; returns its operation.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>) -> Operation {
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>) -> Operation {
         let is_set = self.workload.set_percent > 0
             && self.random.random_range(0..100) < self.workload.set_percent;
         let operation = if is_set {
@@ -95,19 +101,21 @@ impl Requests {
             Operation::Set | Operation::Incr => 1,
         };
         self.keys.clear();
+        let mut value_len = 0;
         for _ in 0..key_count {
             let number = self.drawn.get(self.next).copied().unwrap_or_default();
             self.next = (self.next + 1) % self.drawn.len().max(1);
+            value_len = self.lengths.of(number);
             write_key(number, self.workload.key_len.into(), &mut self.keys);
         }
         match self.dialect {
-            Dialect::Memcached => self.write_text(operation, out),
-            Dialect::Resp => self.write_resp(operation, out),
+            Dialect::Memcached => self.write_text(operation, value_len, out),
+            Dialect::Resp => self.write_resp(operation, value_len, out),
         }
         operation
     }
 
-    fn write_text(&self, operation: Operation, out: &mut Vec<u8>) {
+    fn write_text(&self, operation: Operation, value_len: usize, out: &mut Vec<u8>) {
         let keys = self.keys.chunks(self.workload.key_len.into());
         let keys: Vec<_> = keys.filter_map(|key| Key::new(key).ok()).collect();
         let (Some(key), Some(all)) = (keys.first(), Keys::new(&keys)) else {
@@ -119,21 +127,23 @@ impl Requests {
                 Request::Arithmetic(Arithmetic::new(ArithmeticOp::Incr, *key, 1)).encode(out);
             }
             Operation::Set => {
-                let len = self.value.len() as u64;
+                let value = self.value.get(..value_len).unwrap_or(&self.value);
+                let len = value.len() as u64;
                 Request::Store(Storage::new(StorageMode::Set, *key, len)).encode(out);
-                out.put_slice(&self.value);
+                out.put_slice(value);
                 out.put_slice(b"\r\n");
             }
         }
     }
 
-    fn write_resp(&self, operation: Operation, out: &mut Vec<u8>) {
+    fn write_resp(&self, operation: Operation, value_len: usize, out: &mut Vec<u8>) {
         let keys = self.keys.chunks(self.workload.key_len.into());
+        let set = [self.value.get(..value_len).unwrap_or(&self.value)];
         let (command, value): (&[u8], &[&[u8]]) = match operation {
             Operation::Get if keys.len() > 1 => (b"MGET", &[]),
             Operation::Get => (b"GET", &[]),
             Operation::Incr => (b"INCR", &[]),
-            Operation::Set => (b"SET", &[&self.value]),
+            Operation::Set => (b"SET", &set),
         };
         let len = 1 + keys.len() + value.len();
         out.put_slice(format!("*{len}\r\n").as_bytes());

@@ -4,6 +4,7 @@
 //! requests, waits for all of their answers, and sends the next. With a rate, requests are due at random moments
 //! (a Poisson process), whatever the server does, and a latency counts from the moment at which its request was
 //! due: a server that stalls cannot hide the requests that nobody could send meanwhile.
+#![forbid(unsafe_code)]
 
 mod connection;
 mod driver;
@@ -15,4 +16,4 @@ mod workload;
 pub use driver::{Target, Window, preload, run};
 pub use outcome::Outcome;
 pub use requests::Dialect;
-pub use workload::{Operation, Popularity, Workload};
+pub use workload::{Lengths, Operation, Popularity, Workload};

@@ -8,26 +8,26 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::replies::Replies;
-use super::requests::Dialect;
+use crate::replies::Replies;
+use crate::requests::Dialect;
 
 /// Bytes read at once.
 const READ_LEN: usize = 256 * 1024;
 
 /// A connection and the requests that wait for their answers on it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
-    pub(super) out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
     sent: usize,
     rest: Vec<u8>,
-    pub(super) replies: Replies,
+    pub(crate) replies: Replies,
     /// When each request was sent, or was due, since the run began.
-    pub(super) waiting: VecDeque<Duration>,
+    pub(crate) waiting: VecDeque<Duration>,
 }
 
 impl Connection {
-    pub(super) fn new(
+    pub(crate) fn new(
         address: SocketAddr,
         dialect: Dialect,
         registry: &Registry,
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     /// Sends what the server takes.
-    pub(super) fn send(&mut self) -> io::Result<()> {
+    pub(crate) fn send(&mut self) -> io::Result<()> {
         while let Some(unsent @ [_, ..]) = self.out.get(self.sent..) {
             match self.stream.write(unsent) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// Reads what has come; returns how many answers are complete with it.
-    pub(super) fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut complete = 0;
         loop {
             buffer.clear();

@@ -47,7 +47,7 @@ impl Outcome {
     }
 
     /// One more request was answered after `latency`.
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.operations += 1;
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         // The histogram grows as far as it must.

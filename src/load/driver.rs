@@ -11,10 +11,10 @@ use nix::unistd::Pid;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::connection::Connection;
-use super::outcome::Outcome;
-use super::requests::{Dialect, Requests};
-use super::workload::Workload;
+use crate::connection::Connection;
+use crate::outcome::Outcome;
+use crate::requests::{Dialect, Requests};
+use crate::workload::Workload;
 
 /// Requests that may wait on one connection when they have a rate; what is due besides is counted as not sent.
 const WAITING_MAX: usize = 1024;

@@ -4,11 +4,11 @@ use std::mem;
 
 use nuthatch_protocol::{DecodedReply, ReplyDecoder, Response};
 
-use super::requests::Dialect;
+use crate::requests::Dialect;
 
 /// What has been read of the answers of one connection.
 #[derive(Debug)]
-pub(super) struct Replies {
+pub(crate) struct Replies {
     dialect: Dialect,
     decoder: ReplyDecoder,
     /// Bytes of the value in hand that are still to come.
@@ -17,8 +17,8 @@ pub(super) struct Replies {
     elements: u64,
     /// The answer in hand ends with this value.
     is_last: bool,
-    pub(super) hits: u64,
-    pub(super) errors: u64,
+    pub(crate) hits: u64,
+    pub(crate) errors: u64,
 }
 
 /// One line of an answer.
@@ -31,7 +31,7 @@ struct Line {
 }
 
 impl Replies {
-    pub(super) fn new(dialect: Dialect) -> Self {
+    pub(crate) fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
             decoder: ReplyDecoder::new(),
@@ -44,7 +44,7 @@ impl Replies {
     }
 
     /// Reads what has come; returns how many answers are complete with it, and how many bytes are used up.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, usize) {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> (usize, usize) {
         let mut unread = bytes;
         let mut complete = 0;
         loop {
