@@ -106,7 +106,7 @@ pub(crate) struct Server {
     pub(crate) version: &'static str,
     pub(crate) commit: &'static str,
     pub(crate) allocator: &'static str,
-    /// `restoring`, `serving` or `stopping`.
+    /// `restoring`, `serving`, `draining` or `stopping`.
     pub(crate) state: &'static str,
     /// For how long the worker that was seen least lately has not been seen to run.
     pub(crate) heartbeat_age_seconds: f64,
@@ -245,6 +245,8 @@ impl Server {
             },
             state: if shared.stopping.load(Ordering::Relaxed) {
                 "stopping"
+            } else if shared.draining.load(Ordering::Relaxed) {
+                "draining"
             } else if shared.restoring.load(Ordering::Relaxed) {
                 "restoring"
             } else {
