@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// Values from this length on are stored over a connection of their own, so that small ones need not wait for them.
 const BULK_LEN: usize = 64 * 1024;
@@ -155,24 +155,16 @@ impl Node {
     /// Runs one op. A dropped call leaves nothing behind that another could receive.
     pub(crate) async fn call(&self, op: Op) -> Result<Reply, Error> {
         let name = op.verb.name();
-        self.told(name, self.call_untold(op, name)).await
+        let (span, began) = (self.span(name), self.shared.meter.begin());
+        // Awaited where it is made: a future that is moved first is stored twice.
+        let called = self.call_untold(op, name).instrument(span.clone()).await;
+        self.shared.meter.end(began, name, &called);
+        told(&span, &called);
+        called
     }
 
-    /// A call that tracing and metrics are told of.
-    async fn told<T>(
-        &self,
-        command: &'static str,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let span = tracing::trace_span!("call", node = %self.label(), command);
-        let meter = &self.shared.meter;
-        let began = meter.begin();
-        let called = call.instrument(span.clone()).await;
-        meter.end(began, command, &called);
-        if let Err(error) = &called {
-            span.in_scope(|| tracing::trace!(%error, "failed"));
-        }
-        called
+    fn span(&self, command: &'static str) -> Span {
+        tracing::trace_span!("call", node = %self.label(), command)
     }
 
     async fn call_untold(&self, op: Op, name: &'static str) -> Result<Reply, Error> {
@@ -211,8 +203,14 @@ impl Node {
             value_len: lens.max().unwrap_or_default(),
         };
         let count = ops.len();
-        let submitted = self.submit(about, |caller| Submission::Many(ops, caller));
-        let replies = self.told(about.name, submitted).await?;
+        let (span, began) = (self.span(about.name), self.shared.meter.begin());
+        let called = self
+            .submit(about, |caller| Submission::Many(ops, caller))
+            .instrument(span.clone())
+            .await;
+        self.shared.meter.end(began, about.name, &called);
+        told(&span, &called);
+        let replies = called?;
         debug_assert_eq!(replies.len(), count);
         Ok(replies)
     }
@@ -412,6 +410,12 @@ impl Node {
             node: Arc::clone(self.label()),
             why,
         }
+    }
+}
+
+fn told<T>(span: &Span, called: &Result<T, Error>) {
+    if let Err(error) = called {
+        span.in_scope(|| tracing::trace!(%error, "failed"));
     }
 }
 
