@@ -92,7 +92,6 @@ def test_a_command_called_memcached_is_found_in_the_image(image):
         assert memory_of(server) == b"%d" % (32 * MEBIBYTE)
 
 
-@pytest.mark.skipif(b" ping " not in subprocess.check_output([NUTHATCH, "help"]), reason="no ping")
 def test_composes_check_of_health_works_in_the_image(image):
     (check,) = {
         tuple(service["healthcheck"]["test"])

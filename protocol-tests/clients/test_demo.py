@@ -16,6 +16,8 @@ from servers import NUTHATCH, ROOT
 DEMO = ROOT / "deploy/demo"
 COMPOSE = ROOT / "deploy/compose/compose.yaml"
 SECONDS_MAX = 90
+# What the site keeps in the cache, each in a namespace: pages are `views`.
+OF_THE_SITE = ["article", "reads", "sessions", "template.related", "views"]
 
 
 def end_those_with(mark):
@@ -56,6 +58,8 @@ def test_pages_are_served_from_three_nodes_that_prometheus_scrapes(demo):
     hits = re.findall(r"^127\.0\.0\.1:\d+: (\d+) hits, \d+ misses$", said, re.MULTILINE)
     assert len(hits) == 3 and all(int(count) > 0 for count in hits), said
     assert "prometheus: 3 of 3 nodes up" in said
+    namespaces = set(re.findall(r"^    (\S+): \d+ items$", said, re.MULTILINE))
+    assert {f"shop:{name}" for name in OF_THE_SITE} <= namespaces
 
 
 @pytest.mark.parametrize("last", ["node 1", "prometheus"])

@@ -4,7 +4,7 @@ import re
 import subprocess
 import time
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ OF_THE_SYSTEM = {
 }
 
 MEMORY_ERROR_MAX = 0.05
+CONNECTIONS = 900
 
 # In the log.
 ADMIN = re.compile(r"admin=Some\((.+?)\)")
@@ -173,31 +174,48 @@ def test_promtool_complains_of_the_exporters_names_alone(start):
     assert all(line.endswith('counter metrics should have "_total" suffix') for line in lines)
 
 
-def fill_not(client):
+def fill_not(client, _connected):
     client.set("one", "v")
 
 
-def fill_with_small(client):
+def fill_with_small(client, _connected):
     for start in range(0, 400_000, 1000):
         client.set_many({f"key-{number}": "v" * 100 for number in range(start, start + 1000)})
 
 
-def fill_with_large(client):
+def fill_with_large(client, _connected):
     for number in range(400):
         client.set(f"key-{number}", bytes(300_000))
 
 
-def fill_and_empty(client):
-    fill_with_small(client)
+def fill_and_empty(client, _connected):
+    fill_with_small(client, None)
     client.delete_many([f"key-{number}" for number in range(0, 400_000, 2)])
 
 
-@pytest.mark.parametrize("fill", [fill_not, fill_with_small, fill_with_large, fill_and_empty])
+def fill_with_compressible(client, _connected):
+    for number in range(20_000):
+        client.set(f"key-{number}", f"{number} ".encode() * 1000)
+
+
+def fill_with_connections(client, connected):
+    """Each of them has stored something, and one in ten has sent half a value."""
+    for number in range(CONNECTIONS):
+        wire = connected.enter_context(Wire(client.server))
+        assert wire.ask(b"set key-%d 0 0 1000\r\n%s" % (number, b"v" * 1000)) == b"STORED"
+        if number % 10 == 0:
+            wire.socket.sendall(b"set half 0 0 100000\r\n" + b"v" * 50_000)
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [fill_not, fill_with_small, fill_with_large, fill_and_empty, fill_with_compressible, fill_with_connections],
+)
 def test_memory_by_state_sums_to_what_the_system_says(start, fill):
     start, page = start
-    with start("-t", "1") as server:
+    with start("-t", "1", "-c", "2000", "--compress-min", "500") as server, ExitStack() as connected:
         with closing(Client(server.endpoint, default_noreply=True)) as client:
-            fill(client)
+            fill(client, connected)
             client.get("one")  # After all that needs no answer.
             page()  # The first one takes memory for itself.
             told = told_series(page())

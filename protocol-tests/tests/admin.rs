@@ -35,22 +35,31 @@ fn each_path_answers_and_no_other() {
     let admin = nuthatch.admin_address().unwrap();
     let (status, _, index) = get(admin, "/");
     assert_eq!(status, 200);
-    let paths = index
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'));
-    let paths: Vec<&str> = paths.collect();
-    assert_eq!(paths, ["/metrics", "/livez", "/readyz"]);
-    for path in paths {
+    let links = index.split(" href=\"").skip(1);
+    let links = links.map(|link| link.split_once('"').unwrap().0);
+    let links: Vec<&str> = links.collect();
+    assert_eq!(
+        links,
+        ["data:,", "api/v1/stats", "metrics", "livez", "readyz"]
+    );
+    for path in ["/", "/api/v1/stats", "/metrics", "/livez", "/readyz"] {
         let (status, head, body) = get(admin, path);
         assert_eq!(status, 200, "{path}");
-        let kind = if path == "/metrics" {
-            "version=0.0.4\r\n"
-        } else {
-            "charset=utf-8\r\n"
+        let kind = match path {
+            "/" => "text/html; charset=utf-8",
+            "/metrics" => "text/plain; version=0.0.4",
+            "/api/v1/stats" => "application/json",
+            _ => "text/plain; charset=utf-8",
         };
-        let content_type = format!("\r\ncontent-type: text/plain; {kind}");
+        let content_type = format!("\r\ncontent-type: {kind}\r\n");
         assert!(head.contains(&content_type), "{head}");
-        assert!(head.contains("\r\nconnection: close"), "{head}");
+        for always in [
+            "connection: close",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(head.contains(&format!("\r\n{always}")), "{head}");
+        }
         assert!(body.ends_with('\n'), "{path}: {body}");
         let head_only = ask(admin, &format!("HEAD {path} HTTP/1.0\r\n\r\n"));
         assert_eq!((head_only.0, head_only.2.as_str()), (200, ""), "{path}");
@@ -66,6 +75,28 @@ fn each_path_answers_and_no_other() {
     }
     assert_eq!(get(admin, "/readyz?verbose").0, 200);
     assert_eq!(ask(admin, "stats\r\n\r\n").0, 400);
+}
+
+/// Bytes of the page: two thirds are the library that draws.
+const PAGE_LEN_MAX: usize = 128 << 10;
+
+#[test]
+fn the_page_is_small_and_may_run_nothing_but_what_is_in_it() {
+    let nuthatch = Nuthatch::start(&ANY_PORT).unwrap();
+    let (_, head, page) = get(nuthatch.admin_address().unwrap(), "/");
+    assert!(page.len() <= PAGE_LEN_MAX, "{}", page.len());
+    let policy = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-security-policy: "));
+    let policy = policy.unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'sha256-"),
+        "{policy}"
+    );
+    for unsafe_word in ["unsafe", "http", "*"] {
+        assert!(!policy.contains(unsafe_word), "{policy}");
+    }
+    assert!(!page.contains(" src=") && !page.contains(" style=") && !page.contains(" onclick="));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub enum Invalidate {
     /// at it afterwards.
     Side,
     /// The entry, marked as stale: served while one client loads it anew. Where nothing is, or the server has no meta
-    /// commands, a tombstone.
+    /// commands, a tombstone. Empty bytes are not served: they look like a place that is kept for a value.
     Stale,
 }
 
@@ -85,10 +85,17 @@ impl Client {
     async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
         self.inner().tally.invalidations.one();
         let _change = self.inner().change(&place.key);
-        let elsewhere: Vec<Place> = place.elsewhere().collect();
-        let here = std::iter::once(place).chain(&elsewhere);
-        let mut all = Invalidated::Now;
-        for done in join_all(here.map(|place| self.mark(place))).await {
+        let (home, gutter) = (place.at_home(), place.in_gutter());
+        let here = std::iter::once(place).chain(&home);
+        let (here, in_gutter) = tokio::join!(join_all(here.map(|place| self.mark(place))), async {
+            match &gutter {
+                // Nothing lives there for long: what it does not hear of, it forgets by itself.
+                Some(gutter) => self.mark(gutter).await.unwrap_or(Invalidated::Journalled),
+                None => Invalidated::Now,
+            }
+        });
+        let mut all = in_gutter;
+        for done in here {
             if done? == Invalidated::Journalled {
                 all = Invalidated::Journalled;
             }

@@ -1,14 +1,4 @@
-//! What a client tells the `metrics` facade. The recorder is whoever's it is when the client is built.
-//!
-//! Each field of [`Counters`](crate::Counters) is a counter `nuthatch_client_<field>_total`. Besides, there are:
-//!
-//! | name | kind | labels | what |
-//! |---|---|---|---|
-//! | `nuthatch_client_calls_total` | counter | `node`, `command`, `outcome` | calls to nodes: `ok`, `refused`, `unsupported`, `unavailable`, `timeout`, `ambiguous`, `failed` |
-//! | `nuthatch_client_call_seconds` | histogram | `node`, `command` | how long they took, however they ended |
-//! | `nuthatch_client_node_up` | gauge | `node` | 1, or 0 while the node is left alone because it is down |
-//! | `nuthatch_client_refreshes_total` | counter | `outcome` | calls of `get_or_refresh`: `fresh`, `stale`, `loaded`, `shared`, `local`, `failed` |
-//! | `nuthatch_client_load_seconds` | histogram | | how long loaders took that succeeded |
+//! What a client tells the `metrics` facade; the names are in the crate's documentation.
 
 use crate::{Error, Fetched, Source, clock};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::gutter::Spot;
 use crate::node::Node;
 use crate::op::{Op, Verb, WireKey};
-use crate::reply::Reply;
+use crate::reply::{RawItem, Reply};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,12 +66,13 @@ impl Place {
             return called;
         }
         self.node.count_detour();
-        let detoured = spot.node.call(self.op(verb)).await;
-        // That the gutter is down too is not what is wrong.
-        detoured.map_err(|error| match error {
-            Error::Unavailable { .. } => down.clone(),
-            error => error,
-        })
+        match spot.node.call(self.op(verb)).await {
+            // Its cas unique is nothing that the node could compare with.
+            Ok(Reply::Item(item)) => Ok(Reply::Item(RawItem { cas: None, ..item })),
+            // That the gutter is down too is not what is wrong.
+            Err(Error::Unavailable { .. }) => Err(down.clone()),
+            called => called,
+        }
     }
 
     /// What a node that is down has of the key is about to be outdated: it forgets it before it is read again. Whether it
@@ -83,8 +84,8 @@ impl Place {
     /// The same key in the gutter, and how long anything lives there, if its node is down.
     pub(crate) fn detour(&self) -> Option<(Self, Duration)> {
         let spot = self.aside.as_ref()?.gutter.as_ref()?;
-        let there = Self::new(Arc::clone(&spot.node), self.key.clone(), None);
-        self.node.is_down().then_some((there, spot.life_max))
+        let is_down = self.node.is_down();
+        is_down.then(|| (self.at(&spot.node), spot.life_max))
     }
 
     /// Why a change cannot be made without [`call`](Self::call): a node that is ejected has to hear of it too.
@@ -93,14 +94,19 @@ impl Place {
         Some(unavailable(home, "is asked in another way"))
     }
 
-    /// Where this client, or another one that sees other nodes than it, may look for the entry besides.
-    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = Self> {
-        let aside = self.aside.iter();
-        let nodes = aside.flat_map(|aside| {
-            let gutter = aside.gutter.as_ref().map(|spot| &spot.node);
-            aside.home.iter().chain(gutter)
-        });
-        nodes.map(|node| Self::new(Arc::clone(node), self.key.clone(), None))
+    /// The same key at the node that is ejected, and belongs to it.
+    pub(crate) fn at_home(&self) -> Option<Self> {
+        self.aside.as_ref()?.home.as_ref().map(|node| self.at(node))
+    }
+
+    /// The same key in the gutter, where other clients may look who cannot reach the node.
+    pub(crate) fn in_gutter(&self) -> Option<Self> {
+        let spot = self.aside.as_ref()?.gutter.as_ref();
+        spot.map(|spot| self.at(&spot.node))
+    }
+
+    fn at(&self, node: &Arc<Node>) -> Self {
+        Self::new(Arc::clone(node), self.key.clone(), None)
     }
 }
 

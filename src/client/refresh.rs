@@ -93,11 +93,10 @@ impl Seen {
         let Reply::Item(item) = reply else {
             return Self::Missing;
         };
-        if item.is_place() {
-            return Self::Leased(item.cas);
-        }
         match (item.client_flags, item.time_left) {
-            (LEASE, _) => Self::Leased(item.cas),
+            // Of one that was invalidated meanwhile, nobody keeps the place any more.
+            _ if is_place(&item) && item.stale => Self::Tombstone(item),
+            _ if is_place(&item) => Self::Leased(item.cas),
             (TOMBSTONE, _) => Self::Tombstone(item),
             (NOTHING, _) => Self::Nothing(item.cas),
             (_, TimeLeft::Seconds(left)) if policy.is_past_fresh(left) => Self::Stale(item),
@@ -128,6 +127,11 @@ impl Seen {
             _ => Duration::ZERO,
         }
     }
+}
+
+/// Whether an item only keeps the place of a value that somebody is loading.
+fn is_place(item: &RawItem) -> bool {
+    item.is_place() || item.client_flags == LEASE
 }
 
 /// How a flight ended.

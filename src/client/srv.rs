@@ -24,7 +24,7 @@ pub(crate) async fn ask(
     servers: &[SocketAddr],
     patience: Duration,
 ) -> io::Result<Vec<NodeAddress>> {
-    let name = Name::new(name).map_err(io::Error::other)?;
+    let name = Name::new(name.trim_end_matches('.')).map_err(io::Error::other)?;
     let servers = if servers.is_empty() {
         configured()?
     } else {

@@ -4,6 +4,7 @@ use crate::address::{self, Listen};
 use crate::admin::{self, AdminAddress};
 use crate::cluster::ClusterSource;
 use crate::flags::Flags;
+use crate::given::Setting;
 use crate::insight::Rules;
 use crate::options::{self, Extended};
 use crate::snapshot::{self, SnapshotFile};
@@ -116,6 +117,8 @@ pub struct Config {
     pub snapshot: Option<SnapshotFile>,
     /// Flags that have no effect, and why.
     pub notes: Vec<String>,
+    /// What was given for each flag, and where; empty if nobody knows.
+    pub origins: Vec<Setting>,
 }
 
 /// Why flags cannot be followed; the exit codes are memcached's.
@@ -203,6 +206,7 @@ impl Config {
             tls,
             snapshot: snapshot(flags)?,
             notes,
+            origins: Vec::new(),
         })
     }
 }

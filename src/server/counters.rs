@@ -1,10 +1,11 @@
 //! [`Counters`]: what one thread has counted; nobody else writes there.
 
-use crate::insight::Requests;
+use crate::insight::{HotKeySampler, Requests};
 use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted. The names are those of `stats`.
+/// What is counted. The names are those of `stats`; those that begin with Miss are not there: misses of keys whose items
+/// are no longer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     CmdGet,
@@ -16,6 +17,10 @@ pub(crate) enum Count {
     GetMisses,
     GetExpired,
     GetFlushed,
+    MissEvicted,
+    MissDeleted,
+    MissExpired,
+    MissFlushed,
     DeleteMisses,
     DeleteHits,
     IncrMisses,
@@ -53,6 +58,7 @@ pub(crate) struct Counters {
     counts: [AtomicU64; COUNTS],
     pub(crate) latencies: Latencies,
     pub(crate) namespaces: Requests,
+    pub(crate) hot_keys: HotKeySampler,
 }
 
 impl Default for Counters {
@@ -61,6 +67,7 @@ impl Default for Counters {
             counts: [const { AtomicU64::new(0) }; COUNTS],
             latencies: Latencies::default(),
             namespaces: Requests::default(),
+            hot_keys: HotKeySampler::default(),
         }
     }
 }

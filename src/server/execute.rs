@@ -13,8 +13,8 @@ use nuthatch_protocol::{
     KeyBuffer, Lifetime, Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
-    Arithmetic as ArithmeticOutcome, Expiry, Fetch, Hit, Lookup, Miss, NewItem, NewValue, Store,
-    StoreOutcome, Time,
+    Arithmetic as ArithmeticOutcome, Departure, Expiry, Fetch, Hit, Lookup, Miss, NewItem,
+    NewValue, Store, StoreOutcome, Time,
 };
 use std::time::Duration;
 
@@ -63,21 +63,21 @@ impl Context<'_> {
                 (Event::Hit, Ok(value_len))
             }
             Lookup::Miss(miss) => {
-                self.count_miss(misses, miss);
+                self.count_miss(misses, miss, key.as_bytes());
                 self.count_asked(key.as_bytes(), Asked::GetMiss);
                 (Event::Miss, Err(miss))
             }
         };
+        let bytes = found.unwrap_or_default();
+        self.counters.hot_keys.note(key.as_bytes(), bytes);
         self.count_prefix(key.as_bytes(), event);
         self.watch.fetched(key.as_bytes(), found, self.now);
     }
 
     /// Counts a request in the namespace of its key.
     pub(crate) fn count_asked(&self, key: &[u8], asked: Asked) {
-        if let Some(namespaces) = self.namespaces {
-            let namespace = namespaces.find(key);
-            self.counters.namespaces.count(namespace, asked);
-        }
+        let namespace = self.namespaces.map_or(0, |known| known.find(key));
+        self.counters.namespaces.count(namespace, asked);
     }
 
     fn count_prefix(&self, key: &[u8], event: Event) {
@@ -87,13 +87,24 @@ impl Context<'_> {
         }
     }
 
-    pub(crate) fn count_miss(&self, misses: Count, miss: Miss) {
+    pub(crate) fn count_miss(&self, misses: Count, miss: Miss, key: &[u8]) {
         self.counters.increment(misses);
         match miss {
-            Miss::Absent => {}
+            Miss::Absent => self.count_departure(key),
             Miss::Expired => self.counters.increment(Count::GetExpired),
             Miss::Flushed => self.counters.increment(Count::GetFlushed),
         }
+    }
+
+    fn count_departure(&self, key: &[u8]) {
+        let count = match self.store.departure(key) {
+            None | Some(Departure::Dead(Miss::Absent)) => return,
+            Some(Departure::Evicted) => Count::MissEvicted,
+            Some(Departure::Deleted) => Count::MissDeleted,
+            Some(Departure::Dead(Miss::Expired)) => Count::MissExpired,
+            Some(Departure::Dead(Miss::Flushed)) => Count::MissFlushed,
+        };
+        self.counters.increment(count);
     }
 
     /// A storage command whose value has arrived.
@@ -118,6 +129,7 @@ impl Context<'_> {
         };
         self.counters.increment(Count::CmdSet);
         self.count_prefix(key, Event::Set);
+        self.counters.hot_keys.note(key, value.as_slice().len());
         let outcome = match request.mode {
             StorageMode::Set => self.store.set(key, item(value), now),
             StorageMode::Add => self.store.add(key, item(value), now),
@@ -261,6 +273,7 @@ impl Context<'_> {
 
     pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
         let (key, now) = (request.key.as_bytes(), self.now.time);
+        self.counters.hot_keys.note(key, 0);
         let (outcome, hits, misses) = match request.op {
             ArithmeticOp::Incr => (
                 self.store.incr(key, request.delta, now),
@@ -295,6 +308,7 @@ impl Context<'_> {
     pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
         let key = request.key.as_bytes();
         self.count_prefix(key, Event::Delete);
+        self.counters.hot_keys.note(key, 0);
         let watched_len = self.watched_len(key);
         if self.store.delete(key, self.now.time) {
             self.counters.increment(Count::DeleteHits);
@@ -314,6 +328,7 @@ impl Context<'_> {
         self.counters.increment(Count::CmdTouch);
         let expiry = self.expiry(request.exptime);
         let key = request.key.as_bytes();
+        self.counters.hot_keys.note(key, 0);
         if self.store.touch(key, expiry, self.now.time) {
             self.counters.increment(Count::TouchHits);
             self.count_asked(key, Asked::TouchHit);

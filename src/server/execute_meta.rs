@@ -58,6 +58,7 @@ impl Context<'_> {
             Lookup::Hit((value_len, _)) => Ok(value_len),
             Lookup::Miss(miss) => Err(miss),
         };
+        self.counters.hot_keys.note(key, found.unwrap_or_default());
         self.watch.fetched(key, found, self.now);
         match looked {
             Lookup::Hit((_, namespace)) => {
@@ -72,7 +73,7 @@ impl Context<'_> {
             }
             Lookup::Miss(miss) => {
                 self.counters.increment(Count::CmdGet);
-                self.count_miss(Count::GetMisses, miss);
+                self.count_miss(Count::GetMisses, miss, key);
                 self.count_asked(key, Asked::GetMiss);
                 if !flags.has(b'q') {
                     put(MetaStatus::Miss, request, key, out);
@@ -93,6 +94,7 @@ impl Context<'_> {
         let mut buffer = KeyBuffer::default();
         let key = meta.key_bytes(&mut buffer);
         let write = self.write(flags);
+        self.counters.hot_keys.note(key, value.as_slice().len());
         let item = NewItem {
             client_flags: flags.client_flags(),
             expiry: self.expiry(flags.new_exptime().unwrap_or(Exptime::NEVER)),
@@ -152,6 +154,7 @@ impl Context<'_> {
             touch,
             cas: flags.new_cas(),
         };
+        self.counters.hot_keys.note(key, 0);
         let watched_len = self.watched_len(key);
         let status = match self.store.remove(key, &remove, self.now.time) {
             Removal::Done => {
@@ -187,6 +190,7 @@ impl Context<'_> {
         let flags = request.flags;
         let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
+        self.counters.hot_keys.note(key, 0);
         let up = flags.arithmetic_mode() != Ok(ArithmeticOp::Decr);
         let (hits, misses) = if up {
             (Count::IncrHits, Count::IncrMisses)

@@ -2,6 +2,7 @@
 //! their sum over the workers.
 
 use crate::counters::add;
+use crate::distribution::Distribution;
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,6 +180,15 @@ impl Histograms {
             quantiles.chain([(format!("{command}:count"), histogram.count())])
         });
         stats.collect()
+    }
+
+    /// Each command's, in seconds.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, Distribution)> {
+        let ends = BUCKETS.map(|(nanos, _)| Duration::from_nanos(nanos).as_secs_f64());
+        (COMMANDS.iter().zip(&self.0)).map(move |(command, histogram)| {
+            let sum = Duration::from_nanos(histogram.nanos).as_secs_f64();
+            (*command, Distribution::new(&ends, &histogram.buckets, sum))
+        })
     }
 
     /// In Prometheus' text format.

@@ -1,15 +1,19 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::access::{Access, AccessError};
+use crate::census::LastCensus;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
-use crate::insight::{Namespaces, RequestSums};
+use crate::insight::{
+    Advisor, HotKeys, Namespaces, RequestSums, Totals as AdvisorTotals, merge_hot_keys,
+};
 use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
+use crate::snapshot::SnapshotProgress;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
@@ -32,6 +36,7 @@ pub struct Shared {
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
     pub(crate) namespaces: Option<Arc<Namespaces>>,
+    pub(crate) advisor: Arc<Advisor>,
     pub(crate) observers: Observers,
     /// Who may come in, and how.
     pub(crate) access: Access,
@@ -46,6 +51,9 @@ pub struct Shared {
     pub(crate) restoring: AtomicBool,
     /// What became of it.
     pub(crate) restored: OnceLock<Restored>,
+    pub(crate) census: LastCensus,
+    /// How much of one has come back, or been written.
+    pub(crate) snapshot_progress: SnapshotProgress,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) cluster: Option<Arc<Cluster>>,
@@ -77,6 +85,7 @@ impl Shared {
     ) -> Arc<Self> {
         let namespaces = Namespaces::new(&config.namespaces).map(Arc::new);
         let known = namespaces.clone();
+        let advisor = Arc::new(Advisor::new(config.memory_limit_bytes));
         let store = Store::new(&StoreConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
@@ -85,6 +94,7 @@ impl Shared {
             compress_len_min: config.compress_len_min,
             cas_start: cas_start().max(last_cas),
             namespaces: known.map(|known| known as Arc<dyn nuthatch_store::Namespaces>),
+            sampler: Some(Arc::clone(&advisor) as Arc<dyn nuthatch_store::Sampler>),
         });
         let cluster = config.cluster.clone();
         Arc::new(Self {
@@ -94,6 +104,7 @@ impl Shared {
             access,
             tuning: Mutex::default(),
             namespaces,
+            advisor,
             observers: Observers {
                 watchers: Watchers::default(),
                 prefixes: PrefixStats::new(
@@ -107,6 +118,8 @@ impl Shared {
             draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
+            census: LastCensus::default(),
+            snapshot_progress: SnapshotProgress::default(),
             stop: Notify::new(),
             clock,
             log_level,
@@ -203,6 +216,7 @@ impl Shared {
         let totals = (self.sum(), self.sum_namespaces());
         *lock(&self.reset) = totals;
         self.store.reset_counters();
+        self.advisor.reset();
     }
 
     /// How long the answers of all threads took.
@@ -213,6 +227,29 @@ impl Shared {
     /// How the keys of each namespace were asked for since the last reset.
     pub(crate) fn namespace_requests(&self) -> RequestSums {
         self.sum_namespaces().since(&lock(&self.reset).1)
+    }
+
+    /// The keys that are used most, of all threads.
+    pub(crate) fn hot_keys(&self) -> HotKeys {
+        merge_hot_keys(lock(&self.threads).iter().map(|thread| &thread.hot_keys))
+    }
+
+    /// Lets what is known of keys grow old, and the advisor know what has been counted.
+    pub(crate) fn tick_insight(&self) {
+        let now = self.clock.now().time;
+        for thread in lock(&self.threads).iter() {
+            thread.hot_keys.age(now);
+        }
+        let gets = self.sum_namespaces().gets();
+        let store = self.store.snapshot();
+        let totals = AdvisorTotals {
+            gets: gets.hits.wrapping_add(gets.misses),
+            misses: gets.misses,
+            evictions: store.evictions,
+            bytes: store.bytes,
+            limit_bytes: store.limit_bytes,
+        };
+        self.advisor.tick(totals, now.as_millis());
     }
 
     fn sum_namespaces(&self) -> RequestSums {

@@ -9,11 +9,13 @@ use crate::shared::Shared;
 use crate::tuning::{CLASSES, is_short_for};
 use crate::{insight, stats_conns, stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nuthatch_protocol::{ErrorReply, Response, Tokens, parse_u32};
 use nuthatch_store::Snapshot;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What statistics are made from: all numbers, at one moment.
 pub(crate) struct Sources<'a> {
@@ -378,6 +380,19 @@ impl fmt::Display for Value {
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
             Self::Seconds(time) => write!(f, "{}.{:06}", time.tv_sec(), time.tv_usec()),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Seconds(time) => {
+                let micros = u64::try_from(time.num_microseconds()).unwrap_or_default();
+                serializer.serialize_f64(Duration::from_micros(micros).as_secs_f64())
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::namespace::Namespaces;
+use crate::sample::Sampler;
 
 /// Large enough that eviction has segments to choose from, small enough that rebuilding its table takes less
 /// than a millisecond, but for items of fewer than 50 bytes with their keys.
@@ -37,6 +38,8 @@ pub struct Config {
     pub compress_len_min: Option<usize>,
     /// What the keys are divided into. `None`: all items are in namespace 0.
     pub namespaces: Option<Arc<dyn Namespaces>>,
+    /// Who is told how a sample of the keys is used.
+    pub sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Default for Config {
@@ -50,6 +53,7 @@ impl Default for Config {
             evict: true,
             compress_len_min: None,
             namespaces: None,
+            sampler: None,
         }
     }
 }

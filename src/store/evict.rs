@@ -5,8 +5,10 @@
 //! that were used begin again with one use less. Before anything that lives goes, segments that are
 //! half dead are packed.
 
-use crate::index::Word;
+use crate::departure::Departure;
+use crate::index::{Place, Word};
 use crate::log::Location;
+use crate::outcome::Miss;
 use crate::record::{Head, Record};
 use crate::segment::{Chain, Segment};
 use crate::stats::count;
@@ -203,7 +205,8 @@ impl Turn<'_> {
             let Some(word) = self.index.find_at(place, location) else {
                 continue;
             };
-            let is_dead = self.shard.death(&record.head, self.now).is_some();
+            let death = self.shard.death(&record.head, self.now);
+            let is_dead = death.is_some();
             let spared = if is_dead { None } else { policy.spare(word) };
             let room = spared.and_then(|word| {
                 let is_main = word.is_main();
@@ -228,7 +231,7 @@ impl Turn<'_> {
             self.index.remove(place, location);
             let len = count(record.len());
             self.writer.books.leave(record.head.namespace, len);
-            self.count_gone(word, &record.head, is_dead);
+            self.count_gone((place, word), &record.head, death);
             if !is_dead && !was_main {
                 self.writer.ghost.insert(place.hash);
             }
@@ -266,7 +269,8 @@ impl Turn<'_> {
             return;
         };
         let head = self.head_at(location).unwrap_or_default();
-        let is_dead = self.shard.death(&head, self.now).is_some();
+        let death = self.shard.death(&head, self.now);
+        let is_dead = death.is_some();
         let spared = if is_dead { None } else { policy.spare(word) };
         if let Some(spared) = spared {
             let stamp = self.writer.next_cas();
@@ -286,7 +290,7 @@ impl Turn<'_> {
         }
         self.index.remove(place, location);
         self.free_slot(slot, was_main, head.namespace);
-        self.count_gone(word, &head, is_dead);
+        self.count_gone((place, word), &head, death);
         if !is_dead && !was_main {
             self.writer.ghost.insert(place.hash);
         }
@@ -297,12 +301,18 @@ impl Turn<'_> {
         log.find(location).map(|spot| spot.item().record.head)
     }
 
-    fn count_gone(&mut self, word: Word, head: &Head, is_dead: bool) {
+    fn count_gone(&mut self, (place, word): (Place, Word), head: &Head, death: Option<Miss>) {
+        let is_dead = death.is_some();
+        let why = death.map_or(Departure::Evicted, Departure::Dead);
+        self.shard.departures.note(place.hash, why);
         self.count_dead(word, is_dead);
         if !is_dead {
             let idle_seconds = self.now.as_seconds().saturating_sub(head.used_seconds);
+            let age_seconds = self.writer.dates.age(head.cas, self.now);
             self.writer.books.count_evicted(head.namespace);
             let counters = &mut self.writer.counters;
+            counters.evicted_ages.add(age_seconds);
+            counters.evicted_idle.add(idle_seconds);
             counters.evictions += 1;
             counters.evicted_unfetched += u64::from(!word.is_fetched());
             counters.evicted_with_expiry += u64::from(head.expiry != Expiry::Never);

@@ -1,10 +1,11 @@
 //! Which items are dead: expired ones and flushed ones. Nothing is removed here.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::outcome::Miss;
 use crate::record::Head;
+use crate::sample::Sampler;
 use crate::shard::Shard;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Time;
@@ -35,13 +36,16 @@ pub(crate) struct PendingFlush {
     at: AtomicU64,
     /// Held while the shards are marked.
     marking: Mutex<()>,
+    /// To be told.
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl PendingFlush {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sampler: Option<Arc<dyn Sampler>>) -> Self {
         Self {
             at: AtomicU64::new(NONE),
             marking: Mutex::new(()),
+            sampler,
         }
     }
 
@@ -57,7 +61,7 @@ impl PendingFlush {
     fn fire_now(&self, shards: &[Shard], now: Time) {
         let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if self.at.load(Ordering::Acquire) <= now.as_millis() {
-            mark_all(shards);
+            self.mark_all(shards);
             self.at.store(NONE, Ordering::Release);
         }
         drop(marking);
@@ -67,14 +71,17 @@ impl PendingFlush {
     pub(crate) fn schedule(&self, shards: &[Shard], at: Option<Time>) {
         let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if at.is_none() {
-            mark_all(shards);
+            self.mark_all(shards);
         }
         self.at
             .store(at.map_or(NONE, Time::as_millis), Ordering::Release);
         drop(marking);
     }
-}
 
-fn mark_all(shards: &[Shard]) {
-    shards.iter().for_each(Shard::flush);
+    fn mark_all(&self, shards: &[Shard]) {
+        shards.iter().for_each(Shard::flush);
+        if let Some(sampler) = &self.sampler {
+            sampler.flushed(None);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::item::{Hit, Marks, NewValue};
 use crate::outcome::{Lookup, Miss};
 use crate::read::Glance;
 use crate::record::{HAS_ENCODED_KEY, Head, IS_CLAIMED, IS_STALE};
+use crate::sample::Use;
 use crate::time::{Expiry, Time};
 use crate::turn::{Put, Turn};
 
@@ -113,7 +114,11 @@ impl Store {
         };
         let (fetched, before) = match turn.fetch(place, key, fetch) {
             Lookup::Hit(fetched) => fetched,
-            Lookup::Miss(miss) => return Lookup::Miss(miss),
+            Lookup::Miss(miss) => {
+                drop(turn);
+                self.sample(place, key, Use::Get, now);
+                return Lookup::Miss(miss);
+            }
         };
         let mut visit = Some(|mut hit: Hit<'_>| {
             hit.marks = before.marks;
@@ -129,6 +134,9 @@ impl Store {
         // Shown even if it is dead by now: this is what it was touched for.
         let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        // What was made because there was none is no hit.
+        let used = if fetched.created { Use::Set } else { Use::Get };
+        self.sample(place, key, used, now);
         self.show(seen, key, now, visit)
     }
 }

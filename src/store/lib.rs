@@ -23,11 +23,13 @@
 //! assert!(matches!(value(Time::from_millis(60_000)), Lookup::Miss(_)));
 //! ```
 
+mod age;
 mod budget;
 mod check;
 mod compress;
 mod conditional;
 mod config;
+mod departure;
 mod evict;
 mod evicted;
 mod expire;
@@ -46,6 +48,7 @@ mod prefetch;
 mod read;
 mod record;
 mod restore;
+mod sample;
 mod save;
 mod segment;
 mod shard;
@@ -64,8 +67,10 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use age::{AGES_MAX, Ages};
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
+pub use departure::Departure;
 pub use evicted::Evicted;
 pub use fetch::{Create, Fetch, Fetched};
 pub use item::{
@@ -75,6 +80,9 @@ pub use namespace::{NamespaceStats, Namespaces};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use restore::{Restore, Restored};
+pub use sample::{
+    Access, NARROWING_BITS, NARROWING_SHIFT, SAMPLE_SHIFT, SampledItem, Sampler, Use,
+};
 pub use save::Save;
 pub use snapshot::{BlockHeader, NoBlock};
 pub use stats::Snapshot;
@@ -111,6 +119,7 @@ pub struct Store {
     compress_len_min: Option<usize>,
     evict: bool,
     namespaces: Option<Arc<dyn Namespaces>>,
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Store {
@@ -128,7 +137,7 @@ impl Store {
         let store = Self {
             index: Index::new(shard_count),
             shards,
-            pending_flush: PendingFlush::new(),
+            pending_flush: PendingFlush::new(config.sampler.clone()),
             outside: Arc::new(Outside::new(config.memory_limit_bytes)),
             sweep_shard: AtomicUsize::new(0),
             decompress_failures: AtomicU64::new(0),
@@ -136,6 +145,7 @@ impl Store {
             compress_len_min: config.compress_len_min,
             evict: config.evict,
             namespaces: config.namespaces.clone(),
+            sampler: config.sampler.clone(),
         };
         for number in 0..shard_count {
             if let Some(mut turn) = store.turn(number, Time::default()) {
@@ -165,6 +175,8 @@ impl Store {
             return Lookup::Miss(Miss::Absent);
         };
         if let Some(miss) = turn.touch(place, key, expiry) {
+            drop(turn);
+            self.sample(place, key, Use::Get, now);
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
@@ -177,6 +189,7 @@ impl Store {
         };
         let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        self.sample(place, key, Use::Get, now);
         self.show(seen, key, now, visit)
     }
 
@@ -284,7 +297,12 @@ impl Store {
     /// Removes the item with the key; returns whether it was alive.
     pub fn delete(&self, key: &[u8], now: Time) -> bool {
         let turn = self.turn_for(key, now);
-        turn.is_some_and(|(place, mut turn)| turn.remove(place, key))
+        turn.is_some_and(|(place, mut turn)| {
+            let was_alive = turn.remove(place, key);
+            drop(turn);
+            self.sample(place, key, Use::Delete, now);
+            was_alive
+        })
     }
 
     /// Kills everything stored before `at`, when `at` comes; if it has come, exactly what was stored
@@ -314,6 +332,7 @@ impl Store {
         };
         for (number, shard) in self.shards.iter().enumerate() {
             shard.writer().add_to(number, &self.index, &mut snapshot);
+            snapshot.turn_waits += shard.waits.load(Ordering::Relaxed);
         }
         snapshot
     }

@@ -113,6 +113,9 @@ impl Store {
         for shard in &self.shards {
             shard.flush_namespace(id);
         }
+        if let Some(sampler) = &self.sampler {
+            sampler.flushed(Some(id));
+        }
     }
 
     /// What is known of each namespace, in the order of their numbers.

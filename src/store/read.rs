@@ -8,6 +8,7 @@ use crate::index::Place;
 use crate::item::{Hit, ValueRef};
 use crate::outcome::{Lookup, Miss};
 use crate::record::Head;
+use crate::sample::Use;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -89,6 +90,9 @@ impl Store {
         let seen = self.look(glance, |shard, head| shard.death(head, now), &mut visit);
         if seen.idle_seconds() >= USE_INTERVAL_SECONDS && !unnoticed {
             self.note_use(key, now);
+        }
+        if !unnoticed {
+            self.sample(place, key, Use::Get, now);
         }
         self.show(seen, key, now, visit)
     }

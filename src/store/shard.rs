@@ -1,10 +1,13 @@
 //! One shard: its log, and what its writers share: the queues, the budget, the counters.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{PoisonError, TryLockError};
 
 use bytes::Bytes;
 
+use crate::age::{DATES_LEN_MAX, Dates};
+use crate::departure::Departures;
 use crate::evicted::Evictions;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
@@ -33,6 +36,10 @@ const BUDGET_PER_GHOST_SLOT: u64 = 512;
 pub(crate) struct Shard {
     log: RwLock<Log>,
     writer: Mutex<Writer>,
+    /// How often somebody had to wait for the writer.
+    pub(crate) waits: AtomicU64,
+    /// Why its last keys went.
+    pub(crate) departures: Departures,
     /// Of each namespace the cas unique up to which items have been flushed.
     pub(crate) marks: Box<[AtomicU64]>,
 }
@@ -98,6 +105,10 @@ pub(crate) struct Writer {
     pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
+    /// Of the table of departures, which is the shard's.
+    departures_bytes: u64,
+    /// When which cas unique was given out.
+    pub(crate) dates: Dates,
     /// Only while somebody watches them.
     pub(crate) evictions: Option<Box<Evictions>>,
     /// Only while a snapshot comes back.
@@ -120,7 +131,9 @@ impl Shard {
             .checked_ilog2()
             .map_or(0, |log| 1 << log);
         let segment_len = usize::try_from(segment_len).unwrap_or(usize::MAX);
+        let departures = Departures::new(budget);
         let writer = Writer {
+            departures_bytes: departures.bytes(),
             last_cas,
             cas_step,
             budget,
@@ -135,6 +148,7 @@ impl Shard {
             pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
+            dates: Dates::new(last_cas),
             evictions: None,
             written: None,
             sweep_from: 0,
@@ -146,6 +160,8 @@ impl Shard {
         Self {
             log: RwLock::new(Log::new(segment_len)),
             writer: Mutex::new(writer),
+            waits: AtomicU64::new(0),
+            departures,
             marks: (0..namespaces).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -163,7 +179,14 @@ impl Shard {
     /// The one turn at writing.
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic in a visitor must not take the shard away: writers hold no half-done change then.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(writer)) => writer.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        }
     }
 }
 
@@ -203,8 +226,8 @@ impl Writer {
     pub(crate) fn fixed(&self) -> u64 {
         // The scratch buffer is as long as a segment.
         let segments = self.segments.len() * size_of::<Segment>();
-        let books = self.segment_len + segments + self.books.bytes();
-        self.table_bytes + self.ghost.bytes() + count(books)
+        let books = self.segment_len + segments + self.books.bytes() + DATES_LEN_MAX;
+        self.table_bytes + self.ghost.bytes() + self.departures_bytes + count(books)
     }
 
     /// Segments that could be opened, free ones and those that the budget still allows.

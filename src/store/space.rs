@@ -97,6 +97,7 @@ impl Turn<'_> {
         };
         let stamp = self.writer.last_cas;
         let opened_seconds = self.now.as_seconds();
+        self.writer.dates.note(stamp, self.now);
         let flushes = self.writer.books.flushes;
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
@@ -162,6 +163,7 @@ impl Turn<'_> {
     /// A slot that is the newest of its queue.
     pub(crate) fn add_slot(&mut self, place: Place, is_main: bool, charge: u64) -> u32 {
         let stamp = self.writer.next_cas();
+        self.writer.dates.note(stamp, self.now);
         let slot = self.take_slot(place, is_main, (charge, stamp));
         self.writer.queue(is_main).large.push_back((slot, stamp));
         slot

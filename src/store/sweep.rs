@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::Store;
+use crate::departure::Departure;
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::log::Location;
 use crate::record::Record;
@@ -82,10 +83,10 @@ impl Turn<'_> {
             let location = self.shard.log().location(number, offset);
             offset += record.len();
             swept.looked_at += 1;
-            if self.shard.death(&record.head, self.now).is_none() {
+            let Some(death) = self.shard.death(&record.head, self.now) else {
                 span.add(&record.head);
                 continue;
-            }
+            };
             let place = self.index.place(record.key);
             if let Some(word) = self.index.remove(place, location) {
                 let gone = Gone {
@@ -94,6 +95,9 @@ impl Turn<'_> {
                 };
                 self.kill(word, gone);
                 self.count_dead(word, true);
+                self.shard
+                    .departures
+                    .note(place.hash, Departure::Dead(death));
                 swept.removed += 1;
             }
         }
@@ -135,9 +139,9 @@ impl Turn<'_> {
             swept.looked_at += 1;
             let location = Location::large(slot);
             let head = self.head_at(location).unwrap_or_default();
-            if self.shard.death(&head, self.now).is_none() {
+            let Some(death) = self.shard.death(&head, self.now) else {
                 continue;
-            }
+            };
             if let Some(word) = self.index.remove(place, location) {
                 let gone = Gone {
                     namespace: head.namespace,
@@ -145,6 +149,9 @@ impl Turn<'_> {
                 };
                 self.kill(word, gone);
                 self.count_dead(word, true);
+                self.shard
+                    .departures
+                    .note(place.hash, Departure::Dead(death));
                 swept.removed += 1;
             }
         }

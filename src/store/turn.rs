@@ -1,6 +1,7 @@
 //! A writer's turn at a shard: what it does until the end of the turn happens at once.
 
 use crate::budget::large_charge;
+use crate::departure::Departure;
 use crate::index::{Index, Place, Word};
 use crate::item::{NamespaceId, NewValue};
 use crate::log::{Found, Large, Location};
@@ -272,6 +273,7 @@ impl Turn<'_> {
             return false;
         };
         self.index.remove(place, old.word.location());
+        self.shard.departures.note(place.hash, Departure::Deleted);
         self.kill(old.word, old.gone);
         self.count_dead(old.word, old.is_dead);
         self.drop_table_room();

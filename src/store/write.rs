@@ -8,6 +8,7 @@ use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
 use crate::record::{HAS_ENCODED_KEY, Head, Record};
+use crate::sample::Use;
 use crate::time::Time;
 use crate::turn::{Old, Put, Turn};
 
@@ -31,10 +32,13 @@ impl Store {
             if !turn.has_room_for(key.len(), value.len()) {
                 return StoreOutcome::NoMemory;
             }
-            match decide(&turn, place, head) {
+            let outcome = match decide(&turn, place, head) {
                 Ok(head) => turn.store(place, Put::new(key, head, value), attempt),
                 Err(outcome) => outcome,
-            }
+            };
+            drop(turn);
+            self.sample(place, key, Use::Set, now);
+            outcome
         })
     }
 

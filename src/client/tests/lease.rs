@@ -4,12 +4,13 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{Client, Error, Policy, Source, Strategy, Ttl};
+use nuthatch_client::{Client, Error, Invalidate, OnContention, Policy, Source, Strategy, Ttl};
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
 use support::{builder, without_meta};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -127,6 +128,35 @@ async fn what_is_deleted_or_invalidated_during_a_load_is_not_stored() {
         assert_eq!(fetch(&client, &new).await, (value("new"), Source::Loaded));
         client.delete("k").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_place_that_is_marked_as_stale_is_nobodys() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let builder = builder(nuthatch.address()).strategy(Strategy::Lease);
+    let client = builder.invalidate(Invalidate::Stale).build().await.unwrap();
+    let database = Database::closed("old");
+    let call = tokio::spawn({
+        let (client, database) = (client.clone(), database.clone());
+        async move { fetch(&client, &database).await }
+    });
+    database.wait_for_loads(1).await;
+    let _ = client.invalidate("k").await.unwrap();
+    assert_eq!(client.get::<String>("k").await.unwrap(), None);
+    database.open();
+    assert_eq!(call.await.unwrap().0, value("old"));
+    assert_eq!(client.get::<String>("k").await.unwrap(), None);
+    // Nobody is waited for.
+    let impatient = policy()
+        .wait(Duration::ZERO)
+        .on_contention(OnContention::Error);
+    let fetched = fetch_by(&client, &impatient, &Database::new("new"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (fetched.value, fetched.source),
+        (value("new"), Source::Loaded)
+    );
 }
 
 #[tokio::test]

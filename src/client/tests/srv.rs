@@ -153,7 +153,8 @@ impl Dns {
     }
 
     fn discovery(&self) -> Discovery {
-        let discovery = Discovery::dns_srv(NAME).name_server(self.address);
+        // With the dot that full names end with.
+        let discovery = Discovery::dns_srv(format!("{NAME}.")).name_server(self.address);
         discovery.every(Duration::from_millis(10))
     }
 

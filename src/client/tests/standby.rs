@@ -7,17 +7,17 @@ mod support;
 use nuthatch_client::{
     Builder, Client, Error, Invalidated, NodeAddress, OnDown, Policy, Ring, Source, TimeLeft, Ttl,
 };
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use support::database::{Database, fetch, value};
-use support::server::{Server, until, unused};
+use support::server::{Road, Server, until, unused};
 use support::{builder, patient};
 
 const LIFE: Duration = Duration::from_secs(4);
 
 /// A client of one node, with a gutter.
-async fn with_gutter(node: &Server, gutter: &Server) -> Client {
-    let builder = builder(node.address).gutter(gutter.address.to_string());
+async fn with_gutter(node: SocketAddr, gutter: &Server) -> Client {
+    let builder = builder(node).gutter(gutter.address.to_string());
     let timeouts = patient().with_operation(Duration::from_millis(200));
     let builder = builder.gutter_life(LIFE).timeouts(timeouts);
     builder.on_down(OnDown::Error).build().await.unwrap()
@@ -34,18 +34,23 @@ async fn read(client: &Client, key: &str) -> Option<String> {
 #[tokio::test]
 async fn values_of_a_node_that_was_killed_are_kept_in_the_gutter_for_seconds() {
     let (node, gutter) = (Server::start(unused()), Server::start(unused()));
-    let client = with_gutter(&node, &gutter).await;
+    let road = Road::to(&node).await;
+    let client = with_gutter(road.address, &gutter).await;
     let there = plain(&gutter).await;
     for key in ["set", "deleted", "kept"] {
         client.set(key, "before", Ttl::NEVER).await.unwrap();
     }
     assert_eq!(read(&there, "set").await, None, "the node is up");
-    let address = node.stop();
+    let cas = client.get_item("set").await.unwrap().unwrap().cas;
+    drop(node);
+    let address = road.close().await;
     until(async || client.get::<String>("k").await.is_ok()).await;
 
     client.set("set", "meanwhile", Ttl::NEVER).await.unwrap();
     assert_eq!(read(&client, "set").await, value("meanwhile"));
     let item = there.get_item("set").await.unwrap().unwrap();
+    let seen = client.get_item("set").await.unwrap().unwrap();
+    assert_eq!(seen.cas, None, "it would be compared with the node's");
     let TimeLeft::Seconds(left) = item.time_left else {
         panic!("{item:?}");
     };
@@ -63,11 +68,15 @@ async fn values_of_a_node_that_was_killed_are_kept_in_the_gutter_for_seconds() {
         client.incr("set", 1).await.map(drop),
         client.add("add", "v", Ttl::NEVER).await.map(drop),
         client
-            .cas("set", "v", Ttl::NEVER, item.cas.unwrap())
+            .cas("set", "v", Ttl::NEVER, cas.unwrap())
             .await
             .map(drop),
         client.touch("set", Ttl::NEVER).await.map(drop),
         client.append("set", "v").await.map(drop),
+        client
+            .update("set", Ttl::NEVER, |_: Option<String>| value("v"))
+            .await
+            .map(drop),
     ];
     for refused in refused {
         let node = refused.unwrap_err().node().map(str::to_owned);
@@ -76,11 +85,12 @@ async fn values_of_a_node_that_was_killed_are_kept_in_the_gutter_for_seconds() {
     assert!(client.counters().detours > 0);
 
     // It comes back with what it had, as after a network that was down.
-    let node = Server::start(address);
+    let node = Server::start(unused());
     let other = plain(&node).await;
     for key in ["set", "deleted", "kept"] {
         other.set(key, "before", Ttl::NEVER).await.unwrap();
     }
+    let _road = Road::open(address, &node).await;
     until(async || read(&client, "kept").await.is_some()).await;
     assert_eq!(read(&client, "set").await, None);
     assert_eq!(read(&client, "deleted").await, None);
@@ -90,8 +100,8 @@ async fn values_of_a_node_that_was_killed_are_kept_in_the_gutter_for_seconds() {
 async fn what_is_loaded_while_a_node_is_stopped_is_loaded_once_and_invalidated_in_both() {
     let (node, gutter) = (Server::start(unused()), Server::start(unused()));
     let clients = [
-        with_gutter(&node, &gutter).await,
-        with_gutter(&node, &gutter).await,
+        with_gutter(node.address, &gutter).await,
+        with_gutter(node.address, &gutter).await,
     ];
     let there = plain(&gutter).await;
     assert_eq!(
@@ -140,7 +150,7 @@ async fn what_is_loaded_while_a_node_is_stopped_is_loaded_once_and_invalidated_i
 #[tokio::test]
 async fn an_invalidation_reaches_the_gutter_though_its_node_is_up() {
     let (node, gutter) = (Server::start(unused()), Server::start(unused()));
-    let client = with_gutter(&node, &gutter).await;
+    let client = with_gutter(node.address, &gutter).await;
     // As another client did that cannot reach the node.
     let there = plain(&gutter).await;
     there.set("k", "old", Ttl::secs(100)).await.unwrap();
@@ -177,8 +187,9 @@ fn places(client: &Client) -> Vec<String> {
 }
 
 /// Where each key would be in a ring of these.
-fn expected(nodes: &[&Server]) -> Vec<String> {
-    let nodes: Vec<NodeAddress> = nodes.iter().map(|server| server.node()).collect();
+fn expected(nodes: &[SocketAddr]) -> Vec<String> {
+    let nodes = nodes.iter().map(|node| node.to_string().parse().unwrap());
+    let nodes: Vec<NodeAddress> = nodes.collect();
     let ring = Ring::new(nuthatch_client::Distribution::Ketama, &nodes).unwrap();
     let keys = (0..KEYS).map(|number| ring.locate(format!("k:{number}").as_bytes()));
     keys.map(|position| nodes.get(position).unwrap().to_string())
@@ -186,10 +197,9 @@ fn expected(nodes: &[&Server]) -> Vec<String> {
 }
 
 /// Of these nodes, leaving them out soon.
-fn ejecting(nodes: &[&Server]) -> Builder {
-    let nodes = nodes.iter().fold(Client::builder(), |builder, server| {
-        builder.address(server.node())
-    });
+fn ejecting(nodes: &[SocketAddr]) -> Builder {
+    let add = |builder: Builder, node: &SocketAddr| builder.node(node.to_string());
+    let nodes = nodes.iter().fold(Client::builder(), add);
     let timeouts = patient().with_operation(Duration::from_millis(200));
     nodes
         .timeouts(timeouts)
@@ -197,7 +207,7 @@ fn ejecting(nodes: &[&Server]) -> Builder {
 }
 
 /// Asks every node, until the keys are where they would be with these.
-async fn until_ring_of(client: &Client, nodes: &[&Server]) {
+async fn until_ring_of(client: &Client, nodes: &[SocketAddr]) {
     let expected = expected(nodes);
     until(async || {
         for number in 0..20 {
@@ -212,38 +222,37 @@ async fn until_ring_of(client: &Client, nodes: &[&Server]) {
 async fn a_node_that_was_killed_leaves_the_ring_and_comes_back_without_what_changed() {
     let servers = [0; 3].map(|_| Server::start(unused()));
     let [a, b, c] = servers;
-    let client = ejecting(&[&a, &b, &c]).build().await.unwrap();
-    until_ring_of(&client, &[&a, &b, &c]).await;
+    let road = Road::to(&c).await;
+    let all = [a.address, b.address, road.address];
+    let client = ejecting(&all).build().await.unwrap();
+    until_ring_of(&client, &all).await;
     let mine = places(&client)
         .iter()
-        .position(|node| *node == c.address.to_string());
+        .position(|node| *node == road.address.to_string());
     let key = format!("k:{}", mine.unwrap());
-    let node = c.node();
-    let address = c.stop();
-    let others = [&a, &b];
-    until_ring_of(&client, &others).await;
+    drop(c);
+    let address = road.close().await;
+    until_ring_of(&client, &[a.address, b.address]).await;
     assert_eq!(client.counters().ejections, 1);
 
     // All commands go on, elsewhere.
     client.set(&key, "1", Ttl::NEVER).await.unwrap();
     assert_eq!(client.incr(&key, 1).await.unwrap(), Some(2));
-    let database: BTreeMap<String, String> = (0..KEYS)
-        .map(|number| (format!("k:{number}"), "new".to_owned()))
-        .collect();
-    let entries: Vec<(String, String)> = database.into_iter().collect();
+    let keys: Vec<String> = (0..KEYS).map(|number| format!("k:{number}")).collect();
+    let (many, invalidated) = keys.split_at(KEYS / 2);
+    let entries: Vec<_> = many.iter().map(|key| (key.clone(), "new")).collect();
     assert!(client.set_many(&entries, Ttl::NEVER).await.is_empty());
-    assert_eq!(client.invalidate("gone").await.map(drop).ok(), Some(()));
+    let _ = client.invalidate_many(invalidated).await.unwrap();
 
     // It is back with what it had before.
-    let c = Server::start(address);
+    let c = Server::start(unused());
     let other = plain(&c).await;
-    for (key, _) in &entries {
+    for key in &keys {
         other.set(key, "old", Ttl::NEVER).await.unwrap();
     }
-    other.set("probe", "v", Ttl::NEVER).await.unwrap();
-    assert_eq!(node, c.node());
-    until_ring_of(&client, &[&a, &b, &c]).await;
-    for (key, _) in &entries {
+    let _road = Road::open(address, &c).await;
+    until_ring_of(&client, &all).await;
+    for key in &keys {
         assert_ne!(read(&client, key).await, value("old"), "{key}");
     }
 }
@@ -251,25 +260,26 @@ async fn a_node_that_was_killed_leaves_the_ring_and_comes_back_without_what_chan
 #[tokio::test]
 async fn a_node_that_is_stopped_leaves_the_ring_until_it_goes_on() {
     let servers = [0; 2].map(|_| Server::start(unused()));
-    let [a, b] = servers;
-    let client = ejecting(&[&a, &b]).build().await.unwrap();
-    until_ring_of(&client, &[&a, &b]).await;
-    b.signal("-STOP");
-    until_ring_of(&client, &[&a]).await;
+    let [a, b] = servers.each_ref().map(|server| server.address);
+    let client = ejecting(&[a, b]).build().await.unwrap();
+    until_ring_of(&client, &[a, b]).await;
+    servers[1].signal("-STOP");
+    until_ring_of(&client, &[a]).await;
     // There is nowhere else.
-    b.signal("-CONT");
-    until_ring_of(&client, &[&a, &b]).await;
+    servers[1].signal("-CONT");
+    until_ring_of(&client, &[a, b]).await;
 }
 
 #[tokio::test]
 async fn no_more_than_a_third_of_the_nodes_leave_the_ring() {
     let servers = [0; 4].map(|_| Server::start(unused()));
-    let [a, b, c, d] = servers;
-    let client = ejecting(&[&a, &b, &c, &d]).build().await.unwrap();
-    until_ring_of(&client, &[&a, &b, &c, &d]).await;
-    let gone = d.stop();
-    until_ring_of(&client, &[&a, &b, &c]).await;
-    c.signal("-STOP");
+    let [a, b, c, d] = servers.each_ref().map(|server| server.address);
+    let client = ejecting(&[a, b, c, d]).build().await.unwrap();
+    until_ring_of(&client, &[a, b, c, d]).await;
+    let [_a, _b, stopped, gone] = servers;
+    drop(gone);
+    until_ring_of(&client, &[a, b, c]).await;
+    stopped.signal("-STOP");
     // Of two that are down, the first stays out, and the second stays in: its keys are misses.
     let refused = async |number: usize| {
         let key = format!("k:{number}");
@@ -288,10 +298,10 @@ async fn no_more_than_a_third_of_the_nodes_leave_the_ring() {
         for number in 0..20 {
             let _ = client.get::<String>(format!("k:{number}")).await;
         }
-        assert_eq!(places(&client), expected(&[&a, &b, &c]));
+        assert_eq!(places(&client), expected(&[a, b, c]));
     }
     assert_eq!(client.counters().ejections, 1);
-    c.signal("-CONT");
-    let d = Server::start(gone);
-    until_ring_of(&client, &[&a, &b, &c, &d]).await;
+    stopped.signal("-CONT");
+    let _back = Server::start(d);
+    until_ring_of(&client, &[a, b, c, d]).await;
 }

@@ -1,18 +1,23 @@
 //! [`Insight`]: what can be told of the keys that clients use, in numbers: by namespace, by key, and by how much memory
 //! there would be. Everybody who tells it (`stats`, `/metrics`, JSON) renders these rows.
 
+mod advisor;
+mod hot_keys;
 pub(crate) mod metrics;
 mod namespaces;
 mod rules;
+mod simulation;
 pub(crate) mod stats;
 
+pub use advisor::{Advisor, Totals};
+pub(crate) use hot_keys::{Sampler as HotKeySampler, merge as merge_hot_keys};
 pub(crate) use namespaces::{Event, Namespaces, Requests, Sums as RequestSums};
 pub use rules::Rules;
 
 use crate::shared::Shared;
 
 /// Sizes of the memory that advice is about: its label, and by how many halves of the present one.
-pub(crate) const LIMITS: [(&str, u64); 4] = [("0.5x", 1), ("1x", 2), ("2x", 4), ("4x", 8)];
+pub const LIMITS: [(&str, u64); 4] = [("0.5x", 1), ("1x", 2), ("2x", 4), ("4x", 8)];
 
 /// Of a kind of requests, those whose keys had a live item, and the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,14 +94,12 @@ impl<'a> Insight<'a> {
     }
 
     /// The keys that are used most.
-    #[expect(clippy::unused_self, reason = "filled in by the next commits")]
     pub(crate) fn hot_keys(self) -> HotKeys {
-        HotKeys::default()
+        self.shared.hot_keys()
     }
 
     /// What more or less memory would do.
-    #[expect(clippy::unused_self, reason = "filled in by the next commits")]
     pub(crate) fn advice(self) -> Advice {
-        Advice::default()
+        self.shared.advisor.advice()
     }
 }

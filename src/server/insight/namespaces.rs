@@ -211,6 +211,21 @@ impl Sums {
         sums
     }
 
+    /// Keys looked up, and those of them that had no live item.
+    pub(crate) fn gets(&self) -> Results {
+        let of = |event: Event| {
+            let counts = self
+                .0
+                .iter()
+                .filter_map(|counts| counts.get(event as usize));
+            counts.fold(0u64, |sum, count| sum.wrapping_add(*count))
+        };
+        Results {
+            hits: of(Event::GetHit),
+            misses: of(Event::GetMiss),
+        }
+    }
+
     /// What was counted after `earlier`.
     pub(crate) fn since(mut self, earlier: &Self) -> Self {
         for (sum, before) in self.0.iter_mut().flatten().zip(earlier.0.iter().flatten()) {

@@ -85,11 +85,8 @@ impl Show {
     }
 }
 
-/// Flags that help does not mention are shown if they are given.
 fn shown(given: &Given) -> impl Iterator<Item = &Setting> {
-    let is_given = |setting: &&Setting| setting.origin != Origin::Default;
-    let settings = given.settings.iter();
-    settings.filter(move |setting| !setting.is_hidden || is_given(setting))
+    given.settings.iter().filter(|setting| setting.is_shown())
 }
 
 fn as_toml(given: &Given) -> String {

@@ -1,9 +1,10 @@
 //! Servers that are killed, stopped and come back.
 
-use nuthatch_client::NodeAddress;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// A memcached on a port that a test has chosen, so that it can come back there.
@@ -53,10 +54,6 @@ impl Server {
         );
     }
 
-    pub(crate) fn node(&self) -> NodeAddress {
-        self.address.to_string().parse().unwrap()
-    }
-
     /// It is gone, and may come back there.
     pub(crate) fn stop(self) -> SocketAddr {
         self.address
@@ -68,6 +65,41 @@ impl Drop for Server {
         // Neither can fail for a child that has not been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The way to a server, which may be closed, and opened to another one: what that holds is there before anybody comes.
+pub(crate) struct Road {
+    pub(crate) address: SocketAddr,
+    traffic: JoinHandle<()>,
+}
+
+impl Road {
+    pub(crate) async fn to(server: &Server) -> Self {
+        Self::open(unused(), server).await
+    }
+
+    /// The same way, to this server.
+    pub(crate) async fn open(address: SocketAddr, server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let target = server.address;
+        let traffic = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { address, traffic }
+    }
+
+    /// Where it was.
+    pub(crate) async fn close(self) -> SocketAddr {
+        self.traffic.abort();
+        let _ = self.traffic.await;
+        self.address
     }
 }
 
