@@ -289,7 +289,6 @@ impl Context<'_> {
         match outcome {
             ArithmeticOutcome::Number { value, .. } => {
                 self.counters.increment(hits);
-                self.count_asked(key, Asked::ArithHit);
                 Response::Number(value)
             }
             ArithmeticOutcome::NotFound => {

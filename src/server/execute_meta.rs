@@ -214,7 +214,6 @@ impl Context<'_> {
             Counted::Number(number) => {
                 if !number.created {
                     self.counters.increment(hits);
-                    self.count_asked(key, Asked::ArithHit);
                 }
                 if number.created || !flags.has(b'q') {
                     self.put_number(request, key, number, out);

@@ -218,7 +218,9 @@ impl Store {
             }
         };
         drop(turn);
-        self.sample(place, key, Use::Delete, now);
+        if self.is_sampled(place) {
+            self.sample(place, key, Use::Delete, now);
+        }
         if is_done {
             Removal::Done
         } else {

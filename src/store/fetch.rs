@@ -116,7 +116,9 @@ impl Store {
             Lookup::Hit(fetched) => fetched,
             Lookup::Miss(miss) => {
                 drop(turn);
-                self.sample(place, key, Use::Get, now);
+                if self.is_sampled(place) {
+                    self.sample(place, key, Use::Get, now);
+                }
                 return Lookup::Miss(miss);
             }
         };
@@ -136,7 +138,9 @@ impl Store {
         drop(turn);
         // What was made because there was none is no hit.
         let used = if fetched.created { Use::Set } else { Use::Get };
-        self.sample(place, key, used, now);
+        if self.is_sampled(place) {
+            self.sample(place, key, used, now);
+        }
         self.show(seen, key, now, visit)
     }
 }

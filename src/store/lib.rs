@@ -176,7 +176,9 @@ impl Store {
         };
         if let Some(miss) = turn.touch(place, key, expiry) {
             drop(turn);
-            self.sample(place, key, Use::Get, now);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Get, now);
+            }
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
@@ -189,7 +191,9 @@ impl Store {
         };
         let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
-        self.sample(place, key, Use::Get, now);
+        if self.is_sampled(place) {
+            self.sample(place, key, Use::Get, now);
+        }
         self.show(seen, key, now, visit)
     }
 
@@ -300,7 +304,9 @@ impl Store {
         turn.is_some_and(|(place, mut turn)| {
             let was_alive = turn.remove(place, key);
             drop(turn);
-            self.sample(place, key, Use::Delete, now);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Delete, now);
+            }
             was_alive
         })
     }

@@ -32,6 +32,8 @@ pub struct NamespaceStats {
     pub bytes: u64,
     /// Items stored so far.
     pub stored: u64,
+    /// Numbers changed so far.
+    pub counted: u64,
     /// Live items removed to stay within the limit.
     pub evictions: u64,
 }
@@ -41,6 +43,7 @@ impl NamespaceStats {
         self.items += other.items;
         self.bytes += other.bytes;
         self.stored += other.stored;
+        self.counted += other.counted;
         self.evictions += other.evictions;
     }
 }
@@ -94,13 +97,21 @@ impl Books {
         self.change(id, |namespace| namespace.stored += 1);
     }
 
+    pub(crate) fn count_counted(&mut self, id: NamespaceId) {
+        self.change(id, |namespace| namespace.counted += 1);
+    }
+
     pub(crate) fn count_evicted(&mut self, id: NamespaceId) {
         self.change(id, |namespace| namespace.evictions += 1);
     }
 
     pub(crate) fn reset_counters(&mut self) {
         for namespace in &mut self.namespaces {
-            (namespace.stored, namespace.evictions) = (0, 0);
+            *namespace = NamespaceStats {
+                items: namespace.items,
+                bytes: namespace.bytes,
+                ..NamespaceStats::default()
+            };
         }
     }
 }

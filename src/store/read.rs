@@ -91,7 +91,7 @@ impl Store {
         if seen.idle_seconds() >= USE_INTERVAL_SECONDS && !unnoticed {
             self.note_use(key, now);
         }
-        if !unnoticed {
+        if self.is_sampled(place) && !unnoticed {
             self.sample(place, key, Use::Get, now);
         }
         self.show(seen, key, now, visit)

@@ -72,17 +72,16 @@ pub struct SampledItem {
 }
 
 impl Store {
-    /// Tells the sampler of a use that has just been, if the key is sampled.
+    /// Whether uses of the key are to be told.
     #[inline]
-    pub(crate) fn sample(&self, place: Place, key: &[u8], used: Use, now: Time) {
+    pub(crate) const fn is_sampled(&self, place: Place) -> bool {
         const CHOOSING: u64 = ((1 << SAMPLE_SHIFT) - 1) << SAMPLE_BIT;
-        if place.hash & CHOOSING == 0 && self.sampler.is_some() {
-            self.sample_chosen(place, key, used, now);
-        }
+        place.hash & CHOOSING == 0 && self.sampler.is_some()
     }
 
+    /// Tells the sampler of a use that has just been.
     #[cold]
-    fn sample_chosen(&self, place: Place, key: &[u8], used: Use, now: Time) {
+    pub(crate) fn sample(&self, place: Place, key: &[u8], used: Use, now: Time) {
         let Some(sampler) = &self.sampler else { return };
         sampler.note(&Access {
             hash: place.hash,

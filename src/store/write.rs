@@ -37,7 +37,9 @@ impl Store {
                 Err(outcome) => outcome,
             };
             drop(turn);
-            self.sample(place, key, Use::Set, now);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Set, now);
+            }
             outcome
         })
     }
@@ -142,7 +144,10 @@ impl Store {
             ..Put::new(key, head, NewValue::Copied(value.as_slice()))
         };
         match turn.put_over(place, Some(old), put) {
-            Some(cas) => Arithmetic::Number { value: number, cas },
+            Some(cas) => {
+                turn.writer.books.count_counted(head.namespace);
+                Arithmetic::Number { value: number, cas }
+            }
             None => Arithmetic::NoMemory,
         }
     }
@@ -187,6 +192,7 @@ impl Turn<'_> {
         log.write(location, &new);
         drop(log);
         self.note(location, |span| span.add(&new.head));
+        self.writer.books.count_counted(new.head.namespace);
         Some((number, cas))
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Sampler {
 impl Default for Sampler {
     fn default() -> Self {
         Self {
-            until: AtomicU32::new(0),
+            until: AtomicU32::new(SAMPLED_REQUESTS / 2),
             random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             seen: Mutex::default(),
         }
