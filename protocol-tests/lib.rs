@@ -10,3 +10,4 @@ pub mod nuthatch;
 pub mod pattern;
 pub mod replay;
 pub mod transcript;
+pub mod twemproxy;

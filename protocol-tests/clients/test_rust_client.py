@@ -1,4 +1,4 @@
-"""The Rust client and the Python clients share three weighted daemons: each finds and understands what the other wrote."""
+"""The Rust client and those of Python and PHP share three weighted daemons: each finds and understands what another wrote."""
 
 import subprocess
 from contextlib import ExitStack, closing
@@ -8,9 +8,10 @@ import pymemcache
 import pytest
 from pymemcache.serde import pickle_serde
 
-from servers import EXCHANGE, running
+from servers import EXCHANGE, ROOT, running
 
-KEYS = [f"key:{index}" for index in range(5000)]
+KEYS = [f"key:{index}" for index in range(10_000)]
+EXCHANGE_PHP = ROOT / "protocol-tests/clients/exchange.php"
 
 
 @pytest.fixture(scope="module", params=["nuthatch", "memcached"])
@@ -23,21 +24,31 @@ def nodes(request, tmp_path_factory):
         yield started
 
 
+def exchange(command, nodes, lines):
+    """Sends lines to a program that is a client, and gives its answers."""
+    servers = [f"{node.address}={weight}" for weight, node in enumerate(nodes, 1)]
+    text = "".join(f"{line}\n" for line in lines)
+    output = subprocess.run(
+        [*command, *servers], input=text, capture_output=True, text=True, timeout=120
+    )
+    assert output.returncode == 0, output.stderr
+    answers = output.stdout.splitlines()
+    assert len(answers) == len(lines)
+    return answers
+
+
 @pytest.fixture
 def rust(nodes):
-    """Sends lines to the Rust client and gives its answers."""
+    return lambda lines, codec="python": exchange([EXCHANGE, "--codec", codec], nodes, lines)
 
-    def exchange(lines):
-        servers = [f"{node.address}={weight}" for weight, node in enumerate(nodes, 1)]
-        command = [EXCHANGE, "--codec", "python", *servers]
-        text = "".join(f"{line}\n" for line in lines)
-        output = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
-        assert output.returncode == 0, output.stderr
-        answers = output.stdout.splitlines()
-        assert len(answers) == len(lines)
-        return answers
 
-    return exchange
+@pytest.fixture
+def php(nodes):
+    for node in nodes:
+        node.flush()
+    return lambda lines, compression="default": exchange(
+        ["php", EXCHANGE_PHP, compression], nodes, lines
+    )
 
 
 @pytest.fixture
@@ -58,6 +69,37 @@ def test_pylibmc_finds_what_rust_wrote(python, rust):
     answers = rust([f"set {key} text value of {key}" for key in KEYS])
     assert answers == ["stored"] * len(KEYS)
     assert python.get_multi(KEYS) == {key: f"value of {key}" for key in KEYS}
+
+
+def test_rust_finds_what_php_wrote(php, rust):
+    stored = php([f"set {key} text value of {key}" for key in KEYS])
+    assert stored == ["stored"] * len(KEYS)
+    assert rust([f"get {key}" for key in KEYS], "php") == [f"bytes value of {key}" for key in KEYS]
+
+
+def test_php_finds_what_rust_wrote(php, rust):
+    stored = rust([f"set {key} text value of {key}" for key in KEYS], "php")
+    assert stored == ["stored"] * len(KEYS)
+    assert php([f"get {key}" for key in KEYS]) == [f"bytes value of {key}" for key in KEYS]
+
+
+def test_values_of_php_keep_their_types_both_ways(php, rust):
+    php(["set text text tëxt", "set integer integer -42", "set double double 1.5"])
+    php(["set yes boolean true", "set no boolean false", "set list list 1,2"])
+    lines = [f"get {key}" for key in ["text", "integer", "double", "yes", "no", "list"]]
+    *known, serialized = rust(lines, "php")
+    assert known == ["bytes tëxt", "integer -42", "bytes 1.5", "integer 1", "integer 0"]
+    assert serialized.startswith("error") and "serialized" in serialized
+    # It stores compressed what gets shorter; what cannot be read is an error and never garbage.
+    long = "z" * 5000
+    assert php([f"set long text {long}"], "zlib") == ["stored"]
+    assert rust(["get long"], "php") == [f"bytes {long}"]
+    assert php([f"set long text {long}"]) == ["stored"]
+    assert rust(["get long"], "php")[0].startswith("error")
+
+    rust(["set bytes bytes bytes", "set text text tëxt", "set integer integer 41"], "php")
+    answers = php(["get bytes", "get text", "get integer"])
+    assert answers == ["bytes bytes", "bytes tëxt", "integer 41"]
 
 
 def test_values_keep_their_types_both_ways(python, rust):

@@ -3,11 +3,11 @@
 use crate::client::{Client, OnDown, hit};
 use crate::join::join_all;
 use crate::node::Node;
-use crate::op::{Op, Verb, WireKey};
+use crate::op::{KeyLine, Op, Verb, WireKey};
 use crate::place::Place;
 use crate::reply::Reply;
 use crate::{Decode, Encode, Error, Ttl};
-use nuthatch_protocol::StorageMode;
+use nuthatch_protocol::{Key, StorageMode};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -40,12 +40,7 @@ impl Chunk {
     async fn ask(self) -> Vec<(usize, Result<Reply, Error>)> {
         let node = self.node;
         let name = self.ops.first().map_or("get", |op| op.verb.name());
-        let is_one_line = |op: &Op| matches!(op.verb, Verb::Get) && !op.key.base64;
-        let replies = if self.ops.len() > 1 && self.ops.iter().all(is_one_line) {
-            look_up(&node, self.ops).await
-        } else {
-            node.call_many(self.ops).await
-        };
+        let replies = node.call_many(self.ops).await;
         match replies {
             Ok(replies) => {
                 let replies = self.positions.into_iter().zip(replies);
@@ -63,23 +58,45 @@ impl Chunk {
     }
 }
 
-/// Many keys in one line.
-async fn look_up(node: &Node, ops: Vec<Op>) -> Result<Vec<Reply>, Error> {
-    let keys = ops.into_iter().map(|op| op.key.text).collect();
-    let op = Op {
-        key: WireKey {
-            text: Arc::default(),
-            base64: false,
-        },
-        verb: Verb::GetMany(keys),
-    };
-    let Reply::Items(items) = node.call(op).await? else {
-        return Ok(Vec::new());
-    };
-    let replies = items.into_iter();
-    Ok(replies
-        .map(|item| item.map_or(Reply::Miss, Reply::Item))
-        .collect())
+/// The keys that one node is asked for in one line, and their positions.
+struct Lookup {
+    node: Arc<Node>,
+    positions: Vec<usize>,
+    keys: KeyLine,
+}
+
+impl Lookup {
+    fn new(node: &Arc<Node>, keys: usize) -> Self {
+        Self {
+            node: Arc::clone(node),
+            positions: Vec::with_capacity(keys),
+            keys: KeyLine::with_capacity(keys),
+        }
+    }
+
+    /// The reply to each, or the error of each.
+    async fn ask(self) -> Vec<(usize, Result<Reply, Error>)> {
+        let op = Op {
+            key: WireKey {
+                text: Arc::default(),
+                base64: false,
+            },
+            verb: Verb::GetMany(Arc::new(self.keys)),
+        };
+        let positions = self.positions.into_iter();
+        match self.node.call(op).await {
+            Ok(Reply::Items(items)) => {
+                let replies = items
+                    .into_iter()
+                    .map(|item| Ok(item.map_or(Reply::Miss, Reply::Item)));
+                positions.zip(replies).collect()
+            }
+            Ok(_) => Vec::new(),
+            Err(error) => positions
+                .map(|position| (position, Err(error.clone())))
+                .collect(),
+        }
+    }
 }
 
 impl Client {
@@ -88,6 +105,8 @@ impl Client {
     /// Errors are part of the result: of a key that cannot travel, of a value that is no `T`, of a node that does not
     /// answer. The keys of a node that is down are missing, unless [`OnDown`] says otherwise.
     ///
+    /// Small values may share buffers of 16 KiB: who keeps one of many as [`Bytes`](bytes::Bytes) for long copies it.
+    ///
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn get_many<K, T>(&self, keys: &[K]) -> Many<K, T>
@@ -95,9 +114,7 @@ impl Client {
         K: AsRef<[u8]> + Clone + Eq + Hash,
         T: Decode,
     {
-        let replies = self
-            .ask_many(keys.iter().map(|key| (key.as_ref(), Ok(Verb::Get))))
-            .await;
+        let replies = self.look_up_many(keys).await;
         let again = |position: usize| Some((keys.get(position)?.as_ref(), Verb::Get));
         let replies = self.ask_aside(replies, again).await;
         let mut many = Many {
@@ -105,7 +122,7 @@ impl Client {
             missing: Vec::new(),
             failed: HashMap::new(),
         };
-        let tally = &self.inner().tally;
+        let (mut hits, mut misses) = (0, 0);
         for (position, reply) in replies {
             let Some(key) = keys.get(position) else {
                 continue;
@@ -113,10 +130,10 @@ impl Client {
             let value = match reply {
                 Ok(reply) => {
                     if let Some(item) = hit(reply) {
-                        tally.hits.one();
+                        hits += 1;
                         self.inner().decode(item).and_then(T::decode).map(Some)
                     } else {
-                        tally.misses.one();
+                        misses += 1;
                         Ok(None)
                     }
                 }
@@ -131,6 +148,8 @@ impl Client {
                 Err(error) => drop(many.failed.insert(key.clone(), error)),
             }
         }
+        self.inner().tally.hits.add(hits);
+        self.inner().tally.misses.add(misses);
         many
     }
 
@@ -162,6 +181,62 @@ impl Client {
                 Some((key.clone(), reply.err()?))
             })
             .collect()
+    }
+
+    /// The reply to each, by its position.
+    async fn look_up_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<(usize, Result<Reply, Error>)> {
+        let (lookups, odd) = self.lookups(keys);
+        let odd_keys = odd.iter().filter_map(|position| keys.get(*position));
+        let odd_ops = odd_keys.map(|key| (key.as_ref(), Ok(Verb::Get)));
+        let (replies, odd_replies) = tokio::join!(
+            join_all(lookups.into_iter().map(Lookup::ask)),
+            self.ask_many(odd_ops)
+        );
+        let odd_replies = odd_replies
+            .into_iter()
+            .filter_map(|(place, reply)| Some((*odd.get(place)?, reply)));
+        replies.into_iter().flatten().chain(odd_replies).collect()
+    }
+
+    /// What each node is asked for in one line, and the positions of the keys that do not travel as they are.
+    fn lookups<K: AsRef<[u8]>>(&self, keys: &[K]) -> (Vec<Lookup>, Vec<usize>) {
+        let topology = self.inner().topology.load();
+        let options = &self.inner().options;
+        let each = (keys.len() / topology.nodes().len().max(1)).min(CHUNK_LEN);
+        // More than an even share: no ring is even.
+        let room = each + each / 4 + 1;
+        let (mut open, mut full, mut odd) = (Vec::<Lookup>::new(), Vec::new(), Vec::new());
+        let mut whole = options.prefix.as_bytes().to_vec();
+        for (position, key) in keys.iter().enumerate() {
+            let key = key.as_ref();
+            whole.truncate(options.prefix.len());
+            whole.extend_from_slice(key);
+            let hashed = if options.hash_prefix {
+                whole.as_slice()
+            } else {
+                key
+            };
+            let (Ok(plain), Some(node)) = (Key::new(&whole), topology.node(hashed)) else {
+                odd.push(position);
+                continue;
+            };
+            let known = open
+                .iter()
+                .position(|lookup| Arc::ptr_eq(&lookup.node, node));
+            let known = known.unwrap_or_else(|| {
+                open.push(Lookup::new(node, room));
+                open.len() - 1
+            });
+            if let Some(lookup) = open.get_mut(known) {
+                lookup.positions.push(position);
+                lookup.keys.push(plain);
+                if lookup.keys.len() >= CHUNK_LEN {
+                    full.push(open.swap_remove(known));
+                }
+            }
+        }
+        full.extend(open);
+        (full, odd)
     }
 
     /// The reply to each, by its position.

@@ -39,7 +39,7 @@ pub(crate) enum Verb {
     /// classic dialect the same as `Get`.
     GetOrLease(Exptime),
     /// Of all these instead of the op's own key, in one line.
-    GetMany(Arc<[Arc<[u8]>]>),
+    GetMany(Arc<KeyLine>),
     GetAndTouch(Exptime),
     Store(Store),
     Arithmetic(ArithmeticOp, u64),
@@ -60,6 +60,49 @@ pub(crate) struct Store {
     pub(crate) client_flags: u32,
     pub(crate) exptime: Exptime,
     pub(crate) value: Bytes,
+}
+
+/// Of keys with the space before them.
+const KEY_LEN_USUAL: usize = 32;
+
+/// The keys of one lookup as they travel: each behind a space, in one buffer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyLine {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyLine {
+    /// Room for so many keys of a usual length.
+    pub(crate) fn with_capacity(keys: usize) -> Self {
+        Self {
+            text: Vec::with_capacity(keys.saturating_mul(KEY_LEN_USUAL)),
+            ends: Vec::with_capacity(keys),
+        }
+    }
+
+    pub(crate) fn push(&mut self, key: Key<'_>) {
+        self.text.push(b' ');
+        self.text.extend_from_slice(key.as_bytes());
+        self.ends.push(self.text.len());
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The position of a key, from this one on.
+    pub(crate) fn find(&self, key: Key<'_>, from: usize) -> Option<usize> {
+        let before = from.checked_sub(1).and_then(|last| self.ends.get(last));
+        let mut begin = before.copied().unwrap_or_default();
+        let left = self.ends.get(from..).unwrap_or_default();
+        let passed = left.iter().position(|end| {
+            let text = self.text.get(begin.saturating_add(1)..*end);
+            begin = *end;
+            text == Some(key.as_bytes())
+        });
+        passed.map(|passed| passed.saturating_add(from))
+    }
 }
 
 /// An op that this dialect has no words for.
@@ -128,13 +171,10 @@ impl Op {
         out: &mut BytesMut,
     ) -> Result<(), NoWords> {
         match &self.verb {
-            Verb::GetMany(texts) => {
-                let keys: Option<Vec<Key<'_>>> =
-                    texts.iter().map(|text| Key::new(text).ok()).collect();
-                let keys = keys.ok_or(NoWords)?;
-                let mut request = Retrieve::new(Keys::new(&keys).ok_or(NoWords)?);
-                request.with_cas = true;
-                Request::Retrieve(request).encode(out);
+            Verb::GetMany(keys) => {
+                out.put_slice(b"get");
+                out.put_slice(&keys.text);
+                out.put_slice(b"\r\n");
             }
             Verb::FlushAll(delay) => {
                 let mut request = FlushAll::default();

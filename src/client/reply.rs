@@ -6,11 +6,14 @@ use nuthatch_protocol::limits::VALUE_LEN_MAX;
 use nuthatch_protocol::{
     DecodedReply, ErrorKind, ErrorReply, MetaReply, MetaStatus, ReplyDecoder, Response, ValueHeader,
 };
-use std::sync::Arc;
 
 /// Values up to this length are copied out of the read buffer; longer ones keep their part of it, so that no small
 /// value that somebody holds on to keeps a large buffer alive.
 const COPY_LEN_MAX: usize = 8192;
+
+/// Of many values at once, those up to this length share buffers of this length.
+const PACK_LEN_MAX: usize = 1024;
+const PACK_LEN: usize = 16 * 1024;
 
 /// Most lines of statistics.
 const STATS_MAX: usize = 65_536;
@@ -95,6 +98,8 @@ pub(crate) struct ReplyReader {
     part: Part,
     /// Of a lookup of many keys, those that have come, and `None` for those that were passed over.
     items: Vec<Option<RawItem>>,
+    /// Where the next small value of such a lookup goes.
+    pack: BytesMut,
 }
 
 #[derive(Debug)]
@@ -122,6 +127,7 @@ impl ReplyReader {
             value_len_max: value_len_max.min(VALUE_LEN_MAX),
             part: Part::Line,
             items: Vec::new(),
+            pack: BytesMut::new(),
         }
     }
 
@@ -178,15 +184,21 @@ impl ReplyReader {
             return Err(OutOfStep("a value that is longer than announced"));
         }
         let mut item = std::mem::take(item);
-        item.value = if len <= COPY_LEN_MAX {
-            let value = Bytes::copy_from_slice(input.get(..len).unwrap_or_default());
+        let is_many = matches!(op.verb, Verb::GetMany(_));
+        item.value = if len > COPY_LEN_MAX {
+            input.split_to(len).freeze()
+        } else {
+            let value = input.get(..len).unwrap_or_default();
+            let value = if is_many && len <= PACK_LEN_MAX {
+                self.pack(value)
+            } else {
+                Bytes::copy_from_slice(value)
+            };
             input.advance(len);
             value
-        } else {
-            input.split_to(len).freeze()
         };
         input.advance(2);
-        if let Verb::GetMany(_) = op.verb {
+        if is_many {
             self.items.push(Some(item));
             self.part = Part::Line;
             return Ok(Progress::Line);
@@ -201,6 +213,15 @@ impl ReplyReader {
         }
         let number = number(&item.value).ok_or(OutOfStep("a number that is none"))?;
         Ok(Progress::Reply(Reply::Number(number)))
+    }
+
+    /// A copy behind those of the values before it.
+    fn pack(&mut self, value: &[u8]) -> Bytes {
+        if self.pack.capacity() < value.len() {
+            self.pack = BytesMut::with_capacity(PACK_LEN);
+        }
+        self.pack.extend_from_slice(value);
+        self.pack.split().freeze()
     }
 
     fn meta(
@@ -257,11 +278,12 @@ impl ReplyReader {
                 return Ok(None);
             }
             (Verb::GetMany(keys), Response::Value(header), Part::Line) => {
-                let is_it = |key: &Arc<[u8]>| header.key.as_bytes() == &key[..];
-                let left = keys.get(self.items.len()..).unwrap_or_default();
-                let missing = left.iter().position(is_it);
-                let missing = missing.ok_or(OutOfStep("the value of another key"))?;
-                self.items.extend(std::iter::repeat_n(None, missing));
+                let position = keys.find(header.key, self.items.len());
+                let position = position.ok_or(OutOfStep("the value of another key"))?;
+                if self.items.capacity() == 0 {
+                    self.items.reserve_exact(keys.len());
+                }
+                self.items.resize(position, None);
                 self.expect_value(RawItem::from(header), header.value_len)?;
                 return Ok(None);
             }

@@ -145,4 +145,9 @@ impl Topology {
         };
         Some(Place::new(Arc::clone(node), key, Some(Box::new(aside))))
     }
+
+    /// Where a key is looked for first.
+    pub(crate) fn node(&self, key: &[u8]) -> Option<&Arc<Node>> {
+        self.live.as_ref().unwrap_or(&self.all).node(key)
+    }
 }

@@ -1,4 +1,5 @@
-//! What a hit allocates: the key, the channel that its reply comes through, and the value.
+//! What a hit allocates: the key, the channel that its reply comes through, and the value. Of many at once, hardly
+//! anything for each.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -32,6 +33,30 @@ fn a_hit_allocates_three_times() {
     assert!(
         counted.count_total <= allowed,
         "{} for {HITS} hits",
+        counted.count_total
+    );
+}
+
+#[test]
+fn a_hundred_hits_at_once_allocate_thirty_times() {
+    const LOOKUPS: u64 = 100;
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(client(nuthatch.address()));
+    let names: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    let entries: Vec<_> = names.iter().map(|name| (name, vec![b'v'; 100])).collect();
+    let failed = runtime.block_on(client.set_many(&entries, Ttl::NEVER));
+    assert!(failed.is_empty());
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let get_many = || {
+        let many = runtime.block_on(client.get_many::<_, Bytes>(&keys));
+        assert_eq!(many.found.len(), 100);
+    };
+    get_many();
+    let counted = measure(|| (0..LOOKUPS).for_each(|_| get_many()));
+    assert!(
+        counted.count_total <= 30 * LOOKUPS,
+        "{} for {LOOKUPS} lookups",
         counted.count_total
     );
 }

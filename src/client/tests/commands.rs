@@ -15,10 +15,11 @@ use nuthatch_client::{
 };
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
+use protocol_tests::twemproxy::Twemproxy;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
-use support::{builder, client, without_meta};
+use support::{builder, client, client_of, without_meta};
 
 async fn storage(client: &Client) {
     assert_eq!(client.get::<String>("k").await.unwrap(), None);
@@ -251,6 +252,41 @@ async fn every_command_works_against_memcached() {
 async fn every_command_works_in_classic_words() {
     let memcached = Memcached::start().unwrap();
     every_command(without_meta(memcached.address()).await, false).await;
+}
+
+async fn what_twemproxy_forwards(servers: &[SocketAddr]) {
+    let proxy = Twemproxy::start(servers).unwrap();
+    let client = client_of(proxy.address()).await;
+    storage(&client).await;
+    numbers(&client).await;
+    updates(&client).await;
+    many(&client).await;
+    large(&client).await;
+    client.set("k", "v", Ttl::secs(100)).await.unwrap();
+    assert!(client.touch("k", Ttl::NEVER).await.unwrap());
+    assert!(!client.touch("nothing", Ttl::NEVER).await.unwrap());
+    // It hangs up on the rest, which costs later calls nothing.
+    let is_there = async || client.get::<String>("k").await.unwrap().unwrap() == "v";
+    let touched = client.get_and_touch::<String>("k", Ttl::NEVER).await;
+    assert!(
+        matches!(touched, Err(Error::Ambiguous { .. })),
+        "{touched:?}"
+    );
+    assert!(is_there().await);
+    let flushed = client.flush_all().await.into_values().next().unwrap();
+    assert!(flushed.is_err() && is_there().await);
+    let stats = client.stats("").await.into_values().next().unwrap();
+    assert!(stats.is_err() && is_there().await);
+}
+
+#[tokio::test]
+async fn every_command_that_twemproxy_knows_works_through_it() {
+    let memcacheds: Vec<Memcached> = (0..2).map(|_| Memcached::start().unwrap()).collect();
+    let addresses: Vec<_> = memcacheds.iter().map(Memcached::address).collect();
+    what_twemproxy_forwards(&addresses).await;
+    let nuthatches: Vec<Nuthatch> = (0..2).map(|_| Nuthatch::start(&[]).unwrap()).collect();
+    let addresses: Vec<_> = nuthatches.iter().map(Nuthatch::address).collect();
+    what_twemproxy_forwards(&addresses).await;
 }
 
 #[tokio::test]

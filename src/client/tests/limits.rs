@@ -1,13 +1,20 @@
-//! What ends at a limit: tries, lines of statistics, greetings.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What ends at a limit: tries, lines of statistics, greetings, values that share memory, keys in one line.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
+use bytes::Bytes;
 use nuthatch_client::{Client, Error, OnDown, Ttl, UPDATES_MAX};
+use protocol_tests::nuthatch::Nuthatch;
 use std::net::SocketAddr;
 use support::server::{Server, unused};
-use support::{builder, opaque, serve};
+use support::{builder, client, opaque, serve};
+use tokio::sync::mpsc;
 
 async fn strict(address: SocketAddr) -> Client {
     builder(address)
@@ -140,6 +147,50 @@ async fn no_more_than_16384_requests_wait_for_replies() {
     }
 }
 
+/// Whether two values of this length, looked up at once, lie one behind the other.
+async fn share_memory(client: &Client, len: usize) -> bool {
+    // Not to be compressed.
+    let mut random = fastrand::Rng::with_seed(1);
+    let value: Bytes = std::iter::repeat_with(|| random.u8(..)).take(len).collect();
+    let entries = [("a", value.clone()), ("b", value)];
+    assert!(client.set_many(&entries, Ttl::NEVER).await.is_empty());
+    let found = client.get_many::<_, Bytes>(&["a", "b"]).await.found;
+    found["a"].as_ptr_range().end == found["b"].as_ptr()
+}
+
+#[tokio::test]
+async fn of_many_values_the_small_ones_share_memory() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    assert!(share_memory(&client, 1024).await);
+    assert!(!share_memory(&client, 1025).await);
+}
+
+#[tokio::test]
+async fn a_line_asks_for_a_thousand_keys() {
+    let (hear, mut heard) = mpsc::unbounded_channel();
+    let (address, _) = serve(move |_, mut peer| {
+        let hear = hear.clone();
+        async move {
+            peer.greet().await;
+            while let Some(line) = peer.line().await {
+                hear.send(line.split(' ').count() - 1).unwrap();
+                peer.send("END\r\n").await;
+            }
+        }
+    })
+    .await;
+    let client = client(address).await;
+    let keys: Vec<String> = (0..1001).map(|number| format!("k{number}")).collect();
+    for (count, lines) in [(1000, vec![1000]), (1001, vec![1000, 1])] {
+        let many = client.get_many::<_, String>(&keys[..count]).await;
+        assert_eq!((many.missing.len(), many.failed.len()), (count, 0));
+        for line in lines {
+            assert_eq!(heard.recv().await, Some(line));
+        }
+    }
+}
+
 #[tokio::test]
 async fn memcached_lets_in_who_knows_the_password() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -155,4 +206,30 @@ async fn memcached_lets_in_who_knows_the_password() {
     let stranger = stranger.on_down(OnDown::Error).build().await.unwrap();
     let refused = stranger.get::<String>("k").await.unwrap_err();
     assert!(refused.to_string().contains("refused"), "{refused}");
+}
+
+#[tokio::test]
+async fn values_of_a_lookup_are_of_its_keys_in_their_order() {
+    for (answer, is_right) in [
+        ("VALUE a 0 1\r\n1\r\nVALUE c 0 1\r\n3\r\nEND\r\n", true),
+        ("VALUE c 0 1\r\n3\r\nVALUE a 0 1\r\n1\r\nEND\r\n", false),
+        ("VALUE a 0 1\r\n1\r\nVALUE a 0 1\r\n1\r\nEND\r\n", false),
+        ("VALUE a 0 1\r\n1\r\nVALUE x 0 1\r\n1\r\nEND\r\n", false),
+    ] {
+        let (address, _) = serve(move |_, mut peer| async move {
+            peer.greet().await;
+            while peer.line().await.is_some() {
+                peer.send(answer).await;
+            }
+        })
+        .await;
+        let client = strict(address).await;
+        let many = client.get_many::<_, String>(&["a", "b", "c"]).await;
+        if is_right {
+            assert_eq!((&*many.found["a"], &*many.found["c"]), ("1", "3"));
+            assert_eq!(many.missing, ["b"]);
+        } else {
+            assert_eq!(many.failed.len(), 3, "{answer}");
+        }
+    }
 }

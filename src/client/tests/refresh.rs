@@ -7,11 +7,12 @@ mod support;
 use nuthatch_client::{Error, KeyPolicy, OnContention, Policy, Source, Ttl};
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
+use protocol_tests::twemproxy::Twemproxy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
-use support::{builder, client};
+use support::{builder, client, client_of};
 
 #[tokio::test]
 async fn a_value_is_loaded_then_fresh_then_stale_while_it_is_loaded_anew() {
@@ -85,10 +86,23 @@ async fn one_process_refreshes_what_others_are_served_stale() {
 async fn against_servers_of_the_classic_protocol_there_is_one_load_too() {
     let memcached = Memcached::start().unwrap();
     let proxy = support::without_meta(memcached.address()).await;
+    one_load(&proxy.to_string()).await;
+}
+
+#[tokio::test]
+async fn through_twemproxy_there_is_one_load_too() {
+    let memcacheds: Vec<Memcached> = (0..3).map(|_| Memcached::start().unwrap()).collect();
+    let addresses: Vec<_> = memcacheds.iter().map(Memcached::address).collect();
+    let proxy = Twemproxy::start(&addresses).unwrap();
+    one_load(proxy.address()).await;
+}
+
+/// In classic words.
+async fn one_load(proxy: &str) {
     let database = Database::closed("v");
     let mut calls = Vec::new();
     for _ in 0..4 {
-        let client = client(proxy).await;
+        let client = client_of(proxy).await;
         for _ in 0..10 {
             let (client, database) = (client.clone(), database.clone());
             calls.push(tokio::spawn(async move { fetch(&client, &database).await }));
@@ -100,7 +114,7 @@ async fn against_servers_of_the_classic_protocol_there_is_one_load_too() {
         assert_eq!(call.await.unwrap().0, value("v"));
     }
     assert_eq!(database.loads(), 1);
-    let client = client(proxy).await;
+    let client = client_of(proxy).await;
     while client.get::<String>("k|#|nhl").await.unwrap().is_some() {}
     client.delete("k").await.unwrap();
     let _ = client.invalidate("k").await.unwrap();

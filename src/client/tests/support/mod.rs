@@ -99,6 +99,12 @@ pub(crate) async fn client(address: SocketAddr) -> Client {
     builder(address).build().await.unwrap()
 }
 
+/// Of a node that has no address, but a name or a path.
+pub(crate) async fn client_of(node: &str) -> Client {
+    let builder = Client::builder().node(node).timeouts(patient());
+    builder.build().await.unwrap()
+}
+
 /// Forwards everything, and hangs up on `mn` as twemproxy does.
 pub(crate) async fn without_meta(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
