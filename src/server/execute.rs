@@ -32,12 +32,14 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// Looks up one key of a retrieval; a hit goes to `out`, which must have room for it.
     pub(crate) fn retrieve(&self, request: &Retrieve<'_>, key: Key<'_>, out: &mut Output) {
+        let mut namespace = 0;
         let visit = |hit: Hit<'_>| {
             let value_len = hit.value.as_slice().len();
             let mut header = ValueHeader::new(key, hit.client_flags, value_len as u64);
             header.cas = request.with_cas.then(|| self.shown_cas(hit.cas));
             out.put_hit(header, hit.value);
-            (value_len, hit.namespace)
+            namespace = hit.namespace;
+            value_len
         };
         let now = self.now.time;
         let (lookup, hits, misses) = match request.exptime {
@@ -57,7 +59,7 @@ impl Context<'_> {
             }
         };
         let (event, found) = match lookup {
-            Lookup::Hit((value_len, namespace)) => {
+            Lookup::Hit(value_len) => {
                 self.counters.increment(hits);
                 self.counters.namespaces.count(namespace, Asked::GetHit);
                 (Event::Hit, Ok(value_len))

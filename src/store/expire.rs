@@ -17,7 +17,7 @@ impl Shard {
     /// Why the item is dead, or `None` if it is alive. That it has been flushed comes first, as in memcached.
     #[inline]
     pub(crate) fn death(&self, head: &Head, now: Time) -> Option<Miss> {
-        if head.cas <= self.mark(head.namespace) {
+        if self.is_flushed(head.cas, head.namespace) {
             Some(Miss::Flushed)
         } else if head.expiry.is_due(now) {
             Some(Miss::Expired)

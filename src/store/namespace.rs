@@ -152,9 +152,14 @@ pub(crate) fn count(namespaces: Option<&dyn Namespaces>) -> usize {
 }
 
 impl Shard {
-    /// Items of the namespace up to this cas unique have been flushed.
+    /// Whether the item with this cas unique was stored before its namespace was flushed.
     #[inline]
-    pub(crate) fn mark(&self, id: NamespaceId) -> u64 {
+    pub(crate) fn is_flushed(&self, cas: u64, id: NamespaceId) -> bool {
+        cas <= self.highest_mark.load(Ordering::Acquire) && cas <= self.mark(id)
+    }
+
+    /// Items of the namespace up to this cas unique have been flushed.
+    fn mark(&self, id: NamespaceId) -> u64 {
         let mark = self.marks.get(usize::from(id));
         mark.map_or(0, |mark| mark.load(Ordering::Acquire))
     }
@@ -163,6 +168,7 @@ impl Shard {
         let mut writer = self.writer();
         if let Some(mark) = self.marks.get(usize::from(id)) {
             mark.store(writer.last_cas, Ordering::Release);
+            self.highest_mark.store(writer.last_cas, Ordering::Release);
             writer.books.flushes += 1;
         }
     }
@@ -174,5 +180,7 @@ impl Shard {
         for mark in &self.marks {
             mark.store(writer.last_cas, Ordering::Release);
         }
+        // After those: whoever sees this sees them.
+        self.highest_mark.store(writer.last_cas, Ordering::Release);
     }
 }

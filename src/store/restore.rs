@@ -291,7 +291,7 @@ impl Turn<'_> {
         }
         // Whatever has been flushed since, was flushed with all that was written before.
         head.namespace = self.namespaces.map_or(0, |namespaces| namespaces.of(key));
-        if saved.cas <= self.shard.mark(head.namespace) {
+        if self.shard.is_flushed(saved.cas, head.namespace) {
             return Outcome::Dead;
         }
         let written = self.writer.written.as_ref();

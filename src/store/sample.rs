@@ -26,7 +26,10 @@ pub const NARROWING_BITS: u32 = 40 - NARROWING_SHIFT;
 ///
 /// No call may call the store.
 pub trait Sampler: fmt::Debug + Send + Sync {
-    /// A sampled key has been used.
+    /// Whether uses of the sampled key with this hash are wanted.
+    fn follows(&self, hash: u64) -> bool;
+
+    /// A sampled key that is followed has been used.
     fn note(&self, access: &Access);
 
     /// All items of a namespace, or of all, have died.
@@ -82,7 +85,10 @@ impl Store {
     /// Tells the sampler of a use that has just been.
     #[cold]
     pub(crate) fn sample(&self, place: Place, key: &[u8], used: Use, now: Time) {
-        let Some(sampler) = &self.sampler else { return };
+        let followed = self.sampler.as_ref();
+        let Some(sampler) = followed.filter(|sampler| sampler.follows(place.hash)) else {
+            return;
+        };
         sampler.note(&Access {
             hash: place.hash,
             used,
@@ -127,6 +133,10 @@ mod tests {
     }
 
     impl Sampler for Told {
+        fn follows(&self, _: u64) -> bool {
+            true
+        }
+
         fn note(&self, access: &Access) {
             self.accesses.lock().unwrap().push(*access);
         }

@@ -33,7 +33,10 @@ const BUDGET_PER_GHOST_SLOT: u64 = 512;
 
 /// One part of the store.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard {
+    /// The highest of `marks`, beside the lock that every reader takes: most items are newer, and nobody looks further.
+    pub(crate) highest_mark: AtomicU64,
     log: RwLock<Log>,
     writer: Mutex<Writer>,
     /// How often somebody had to wait for the writer.
@@ -158,6 +161,7 @@ impl Shard {
             flushed: 0,
         };
         Self {
+            highest_mark: AtomicU64::new(0),
             log: RwLock::new(Log::new(segment_len)),
             writer: Mutex::new(writer),
             waits: AtomicU64::new(0),

@@ -142,10 +142,11 @@ impl Advisor {
 }
 
 impl Sampler for Advisor {
+    fn follows(&self, hash: u64) -> bool {
+        hash & self.refused.load(Ordering::Relaxed) == 0
+    }
+
     fn note(&self, access: &Access) {
-        if access.hash & self.refused.load(Ordering::Relaxed) != 0 {
-            return;
-        }
         let state = &mut *self.lock();
         state.note(access);
         if state.simulation.len() > KEYS_MAX && state.narrowed < NARROWING_BITS {

@@ -1,4 +1,4 @@
-//! [`Insight`]: what can be told of the keys that clients use, in numbers: by namespace, by key, and by how much memory
+//! `Insight`: what can be told of the keys that clients use, in numbers: by namespace, by key, and by how much memory
 //! there would be. Everybody who tells it (`stats`, `/metrics`, JSON) renders these rows.
 
 mod advisor;
