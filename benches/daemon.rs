@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::load::Dialect;
+use nuthatch_load::Dialect;
 
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);

@@ -83,7 +83,7 @@ fn store_get(store: Store) -> (Store, bool) {
     (store, matches!(hit, Lookup::Hit(100)))
 }
 
-#[library_benchmark(config = limit(1_260))]
+#[library_benchmark(config = limit(1_330))]
 #[bench::overwrite(setup = store)]
 fn store_set(store: Store) -> (Store, bool) {
     let stored = store.set(black_box(b"another"), item(&[b'w'; 100]), NOW);

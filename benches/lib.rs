@@ -2,7 +2,6 @@
 //! of its own, and `benches/README.md` says what each shows.
 
 pub mod daemon;
-pub mod load;
 pub mod plot;
 pub mod processors;
 pub mod report;

@@ -5,8 +5,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
+use nuthatch_load::cpu_time;
 
 use crate::daemon::Daemon;
 
@@ -49,14 +49,6 @@ fn pin(thread: i32, cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     Ok(sched_setaffinity(Pid::from_raw(thread), &set)?)
-}
-
-/// How long the threads of a process have run; zero if it is not known.
-pub fn cpu_time(pid: Option<u32>) -> Duration {
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-    let clock = pid.and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
-    let time = clock.and_then(|clock| clock.now().ok());
-    time.map_or(Duration::ZERO, Duration::from)
 }
 
 /// What others use of the processors while a benchmark runs.

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use benches::daemon::{Daemon, Program};
-use benches::load::{Outcome, Window};
 use benches::processors::{Others, Processors};
 use benches::report::{Options, Report, median};
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use clap::Parser;
 use contender::{Batch, Caller, Contender, NODES, connect};
 use memcache::exp::{Rendezvous, Router as _};
 use nuthatch_client::{Distribution, NodeAddress, Ring, Ttl};
+use nuthatch_load::{Outcome, Window};
 use tokio::runtime::{Builder, Runtime};
 use work::{Work, time_of};
 

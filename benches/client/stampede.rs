@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use benches::daemon::Program;
-use benches::load::Outcome;
 use benches::report::{Options, Report};
 use nuthatch_client::{Client, Policy, Source};
+use nuthatch_load::Outcome;
 use tokio::runtime::Builder;
 
 use crate::Failure;
@@ -57,7 +57,7 @@ impl Arguments {
     }
 
     /// Entries that have their turns.
-    fn keys(&self) -> u32 {
+    fn keys() -> u32 {
         u32::try_from(ROUND.as_millis() / TICK.as_millis()).unwrap_or(1)
     }
 }
@@ -94,6 +94,7 @@ pub(crate) fn measure(
 }
 
 /// What the processes tell: the latencies of calls that count, and how many loads there were in the rounds that count.
+#[expect(clippy::disallowed_methods, reason = "this measures time")]
 fn together(
     arguments: &Arguments,
     daemon: SocketAddr,
@@ -136,6 +137,7 @@ fn together(
 }
 
 /// One of the processes.
+#[expect(clippy::disallowed_methods, reason = "this measures time")]
 pub(crate) fn process(arguments: &Arguments) -> Result<(), Failure> {
     let daemon = arguments.join.ok_or("no daemon")?;
     let begin = SystemTime::UNIX_EPOCH + Duration::from_millis(arguments.begin);
@@ -161,13 +163,13 @@ async fn bursts(
 ) -> Result<(Vec<Duration>, usize), Failure> {
     let loads = Arc::new(AtomicUsize::new(0));
     let (mut latencies, mut loads_before) = (Vec::new(), 0);
-    for tick in 0..arguments.keys() + arguments.expiries {
-        let counts = tick >= arguments.keys();
-        if tick == arguments.keys() {
+    for tick in 0..Arguments::keys() + arguments.expiries {
+        let counts = tick >= Arguments::keys();
+        if tick == Arguments::keys() {
             loads_before = loads.load(Ordering::Relaxed);
         }
         tokio::time::sleep_until((begin + TICK * tick).into()).await;
-        let key: Arc<str> = format!("entry:{}", tick % arguments.keys()).into();
+        let key: Arc<str> = format!("entry:{}", tick % Arguments::keys()).into();
         let calls: Vec<_> = (0..arguments.callers)
             .map(|_| {
                 let (client, key, loads) = (client.clone(), Arc::clone(&key), Arc::clone(&loads));
@@ -184,6 +186,7 @@ async fn bursts(
 }
 
 /// How long it took, unless it had to wait for a load.
+#[expect(clippy::disallowed_methods, reason = "this measures time")]
 async fn call(
     client: Client,
     key: Arc<str>,
@@ -195,7 +198,7 @@ async fn call(
         client.get::<String>(&*key).await?;
         return Ok(Some(asked.elapsed()));
     }
-    let policy = Policy::fresh_for(Duration::from_secs(1)).grace(Duration::from_secs(600));
+    let policy = Policy::fresh_for(Duration::from_secs(1)).grace(Duration::from_mins(10));
     let load = async move |_| {
         loads.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(LOAD).await;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use benches::load::{Outcome, Window};
-use benches::processors::cpu_time;
+use nuthatch_load::cpu_time;
+use nuthatch_load::{Outcome, Window};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -46,6 +46,7 @@ impl Work {
     }
 
     /// All callers for a while, each in a task of its own; gives them back.
+    #[expect(clippy::disallowed_methods, reason = "this measures time")]
     pub(crate) async fn turn(
         self: &Arc<Self>,
         callers: Vec<Caller>,
@@ -96,6 +97,7 @@ fn choose<T>(all: &[T], random: u32) -> Result<&T, Failure> {
 }
 
 /// How long one run of `what` takes, when it is run for a while.
+#[expect(clippy::disallowed_methods, reason = "this measures time")]
 pub(crate) fn time_of(mut what: impl FnMut(usize), runs: usize) -> Duration {
     let began = Instant::now();
     (0..runs).for_each(&mut what);

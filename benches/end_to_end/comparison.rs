@@ -1,13 +1,12 @@
 //! [`Comparison`]: servers that take turns at the same work, so that the machine's moods hit all of them.
 
 use std::error::Error;
-use std::io;
 
-use benches::daemon::{Daemon, Program};
-use benches::load::{self, Outcome, Target, Window, Workload};
+use benches::daemon::Program;
 use benches::plot::{Kind, Plot};
 use benches::processors::Processors;
 use benches::report::{Report, median};
+use nuthatch_load::{self as load, Outcome, Target, Window, Workload};
 
 /// Memory of each server.
 const MEMORY_MIB: u64 = 4096;

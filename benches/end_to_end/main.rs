@@ -13,10 +13,10 @@ use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use benches::daemon::{self, Program};
-use benches::load::{self, Dialect, Target, Window, Workload};
 use benches::report::{Options, Report};
 use clap::Parser;
 use comparison::Comparison;
+use nuthatch_load::{self as load, Dialect, Target, Window, Workload};
 
 /// What `--quick` makes of the workloads.
 const QUICK_KEYS: u32 = 1000;

@@ -4,12 +4,14 @@
 //! ```sh
 //! cargo bench -p benches --bench hit_ratio                          # the store and other policies
 //! cargo bench -p benches --bench hit_ratio -- --servers             # the daemons
+//! cargo bench -p benches --bench hit_ratio -- --advice              # the daemon's advisor
 //! cargo bench -p benches --bench hit_ratio -- --trace FILE --memory 128
 //! ```
 //!
 //! A request is a get and, if that misses, a set of the item. Misses are counted in the second half of
 //! a trace. [`trace_file`] says what a trace of one's own looks like.
 
+mod advice;
 mod lists;
 mod policy;
 mod servers;
@@ -25,6 +27,7 @@ use benches::daemon::Program;
 use benches::plot::{Kind, Plot};
 use benches::report::{Options, Report};
 use clap::Parser;
+use nuthatch::insight::LIMITS;
 
 use crate::policy::{POLICIES, Policy};
 use crate::trace::{Generated, Source};
@@ -48,6 +51,9 @@ struct Arguments {
     /// Ask daemons: nuthatch (`NUTHATCH_BIN`, or what `cargo build --release` made) and memcached.
     #[arg(long)]
     servers: bool,
+    /// Compare what the advisor predicts for other sizes with what they do.
+    #[arg(long, conflicts_with = "servers")]
+    advice: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -69,7 +75,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     traces.retain(|trace| trace.name().contains(&arguments.only));
-    if arguments.servers {
+    if arguments.advice {
+        advise(&arguments, &traces, divisor)
+    } else if arguments.servers {
         ask_servers(&arguments, &traces)
     } else {
         simulate(&arguments, &traces, divisor)
@@ -110,6 +118,36 @@ fn simulate(
                 series: &series,
             };
             plot.save(&path)?;
+        }
+    }
+    Ok(report.save()?)
+}
+
+fn advise(
+    arguments: &Arguments,
+    traces: &[Box<dyn Source>],
+    divisor: usize,
+) -> Result<(), Box<dyn Error>> {
+    let mut report = Report::new("advice", &arguments.options);
+    report.line("hit ratio of the second half of each trace with so much of the memory,");
+    report.line("as the advisor tells it / as it is / points between them");
+    let labels = LIMITS.map(|(label, _)| format!("{label:>27}")).concat();
+    for memory in &arguments.memory {
+        report.line(format_args!("\n{memory} MiB"));
+        report.line(format_args!("{:<26}{labels}  sampled keys", "trace"));
+        for trace in traces {
+            let compared = advice::compare(&**trace, (memory << 20) / divisor as u64);
+            let mut line = format!("{:<26}", trace.name());
+            for (number, real) in compared.real.iter().enumerate() {
+                match compared.predicted.and_then(|all| all.get(number).copied()) {
+                    Some(told) => {
+                        let points = (told - real) * 100.0;
+                        write!(line, "    {told:.4} / {real:.4} {points:>+5.2}")?;
+                    }
+                    None => write!(line, "         - / {real:.4}      ")?,
+                }
+            }
+            report.line(format_args!("{line}  {:>12}", compared.sampled_keys));
         }
     }
     Ok(report.save()?)

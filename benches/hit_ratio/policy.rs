@@ -3,8 +3,10 @@
 //! The store is charged for everything that it allocates. The simulated ones are charged key, value and
 //! [`OVERHEAD`], about what the store spends on an item, so that policies are compared and not headers.
 
+use std::sync::Arc;
+
 use moka::sync::Cache;
-use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Store, Time};
+use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, Sampler, Store, Time};
 
 use crate::simulated::{Lru, S3Fifo, Sieve, Slru};
 use crate::trace::Request;
@@ -24,7 +26,9 @@ pub(crate) type Named = (&'static str, fn(u64) -> Box<dyn Policy>);
 
 /// Every policy; the first one is the real store.
 pub(crate) const POLICIES: [Named; 6] = [
-    ("nuthatch", |capacity| Box::new(Engine::new(capacity))),
+    ("nuthatch", |capacity| {
+        Box::new(Engine::with_sampler(capacity, None))
+    }),
     ("LRU", |capacity| Box::new(Lru::new(capacity))),
     ("memcached's SLRU", |capacity| Box::new(Slru::new(capacity))),
     ("SIEVE", |capacity| Box::new(Sieve::new(capacity))),
@@ -43,18 +47,19 @@ pub(crate) fn key(request: Request) -> String {
 }
 
 /// The store as the daemon uses it.
-struct Engine {
-    store: Store,
+pub(crate) struct Engine {
+    pub(crate) store: Store,
     value: Vec<u8>,
 }
 
 const ITEM_LEN_MAX: u64 = 1 << 20;
 
 impl Engine {
-    fn new(capacity: u64) -> Self {
+    pub(crate) fn with_sampler(capacity: u64, sampler: Option<Arc<dyn Sampler>>) -> Self {
         let store = Store::new(&Config {
             memory_limit_bytes: capacity,
             item_len_max: ITEM_LEN_MAX,
+            sampler,
             ..Config::default()
         });
         let value = vec![b'v'; 1 << 20];

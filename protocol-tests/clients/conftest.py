@@ -49,3 +49,20 @@ def soon():
         return True
 
     return poll
+
+
+@pytest.fixture(params=["nuthatch", "memcached"])
+def cache(request, caches):
+    server = caches[request.param]
+    server.flush()
+    return server
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """One of each kind. Who may shut nuthatch down may drain it."""
+    with (
+        running("nuthatch", tmp_path_factory.mktemp("one"), "-A") as one,
+        running("memcached", tmp_path_factory.mktemp("two")) as two,
+    ):
+        yield {"nuthatch": one, "memcached": two}

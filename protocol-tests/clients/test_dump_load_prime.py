@@ -410,8 +410,8 @@ def test_errors_say_what_to_do(one):
     lone = {key: value for key, value in os.environ.items() if key != "MEMCACHED_SERVERS"}
     several = lone | {"MEMCACHED_SERVERS": "a:1,b:2"}
     for arguments, environment, code, advice in [
-        (["dump", "--server", UNREACHABLE], lone, 69, "Does a server listen there?"),
-        (["load"], lone | {"MEMCACHED_SERVERS": UNREACHABLE}, 69, "Does a server listen there?"),
+        (["dump", "--server", UNREACHABLE], lone, 69, "Is the server running?"),
+        (["load"], lone | {"MEMCACHED_SERVERS": UNREACHABLE}, 69, "Is the server running?"),
         (["dump"], several, 1, "name the one that is meant by --server"),
         (["prime"], lone, 1, "--from"),
         (["prime", "--from", "a", "--server", "a:11211"], lone, 64, "the same server"),

@@ -3,7 +3,7 @@
 
 use protocol_tests::nuthatch::{Nuthatch, TcpPeer};
 use std::{
-    io::{Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -35,22 +35,31 @@ fn each_path_answers_and_no_other() {
     let admin = nuthatch.admin_address().unwrap();
     let (status, _, index) = get(admin, "/");
     assert_eq!(status, 200);
-    let paths = index
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'));
-    let paths: Vec<&str> = paths.collect();
-    assert_eq!(paths, ["/metrics", "/livez", "/readyz"]);
-    for path in paths {
+    let links = index.split(" href=\"").skip(1);
+    let links = links.map(|link| link.split_once('"').unwrap().0);
+    let links: Vec<&str> = links.collect();
+    assert_eq!(
+        links,
+        ["data:,", "api/v1/stats", "metrics", "livez", "readyz"]
+    );
+    for path in ["/", "/api/v1/stats", "/metrics", "/livez", "/readyz"] {
         let (status, head, body) = get(admin, path);
         assert_eq!(status, 200, "{path}");
-        let kind = if path == "/metrics" {
-            "version=0.0.4\r\n"
-        } else {
-            "charset=utf-8\r\n"
+        let kind = match path {
+            "/" => "text/html; charset=utf-8",
+            "/metrics" => "text/plain; version=0.0.4",
+            "/api/v1/stats" => "application/json",
+            _ => "text/plain; charset=utf-8",
         };
-        let content_type = format!("\r\ncontent-type: text/plain; {kind}");
+        let content_type = format!("\r\ncontent-type: {kind}\r\n");
         assert!(head.contains(&content_type), "{head}");
-        assert!(head.contains("\r\nconnection: close"), "{head}");
+        for always in [
+            "connection: close",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(head.contains(&format!("\r\n{always}")), "{head}");
+        }
         assert!(body.ends_with('\n'), "{path}: {body}");
         let head_only = ask(admin, &format!("HEAD {path} HTTP/1.0\r\n\r\n"));
         assert_eq!((head_only.0, head_only.2.as_str()), (200, ""), "{path}");
@@ -66,6 +75,28 @@ fn each_path_answers_and_no_other() {
     }
     assert_eq!(get(admin, "/readyz?verbose").0, 200);
     assert_eq!(ask(admin, "stats\r\n\r\n").0, 400);
+}
+
+/// Bytes of the page: two thirds are the library that draws.
+const PAGE_LEN_MAX: usize = 128 << 10;
+
+#[test]
+fn the_page_is_small_and_may_run_nothing_but_what_is_in_it() {
+    let nuthatch = Nuthatch::start(&ANY_PORT).unwrap();
+    let (_, head, page) = get(nuthatch.admin_address().unwrap(), "/");
+    assert!(page.len() <= PAGE_LEN_MAX, "{}", page.len());
+    let policy = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-security-policy: "));
+    let policy = policy.unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'sha256-"),
+        "{policy}"
+    );
+    for unsafe_word in ["unsafe", "http", "*"] {
+        assert!(!policy.contains(unsafe_word), "{policy}");
+    }
+    assert!(!page.contains(" src=") && !page.contains(" style=") && !page.contains(" onclick="));
 }
 
 #[test]
@@ -89,6 +120,72 @@ fn a_daemon_that_stops_is_live_and_not_ready() {
     assert_eq!(get(admin, "/livez").0, 200);
     nuthatch.wait().unwrap();
     assert!(TcpStream::connect(admin).is_err());
+}
+
+/// The only line of an answer.
+fn ask_for_line(stream: &mut TcpPeer, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(1, stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+#[test]
+fn a_daemon_that_drains_is_not_ready_and_serves() {
+    let nuthatch = Nuthatch::start(&[ANY_PORT.as_slice(), &["-A"]].concat()).unwrap();
+    let admin = nuthatch.admin_address().unwrap();
+    let mut operator = nuthatch.connect().unwrap();
+    for (request, answer, ready, is_draining) in [
+        (
+            "drain on\r\n",
+            "CLIENT_ERROR bad command line format\r\n",
+            (200, "ready\n"),
+            '0',
+        ),
+        ("drain\r\n", "OK\r\n", (503, "draining\n"), '1'),
+        ("drain\r\n", "OK\r\n", (503, "draining\n"), '1'),
+        (
+            "set a 0 0 1\r\na\r\n",
+            "STORED\r\n",
+            (503, "draining\n"),
+            '1',
+        ),
+        ("drain off\r\n", "OK\r\n", (200, "ready\n"), '0'),
+    ] {
+        assert_eq!(ask_for_line(&mut operator, request), answer);
+        let (status, _, body) = get(admin, "/readyz");
+        assert_eq!((status, body.as_str()), ready, "{request}");
+        assert_eq!(get(admin, "/livez").0, 200);
+        let page = get(admin, "/metrics").2;
+        let line = format!("\nnuthatch_draining {is_draining}\n");
+        assert!(page.contains(&line), "{request}");
+        operator.write_all(b"stats\r\n").unwrap();
+        let stats = BufReader::with_capacity(1, &mut operator).lines();
+        let stats: Vec<String> = stats
+            .map(Result::unwrap)
+            .take_while(|l| l != "END")
+            .collect();
+        assert_eq!(
+            stats.last().unwrap(),
+            &format!("STAT draining {is_draining}")
+        );
+        // Who comes is served too.
+        let mut client = nuthatch.connect().unwrap();
+        assert!(ask_for_line(&mut client, "version\r\n").starts_with("VERSION"));
+    }
+}
+
+#[test]
+fn who_may_not_stop_a_daemon_may_not_drain_it() {
+    let nuthatch = Nuthatch::start(&ANY_PORT).unwrap();
+    let mut client = nuthatch.connect().unwrap();
+    for request in ["drain\r\n", "drain off\r\n", "drain foo\r\n"] {
+        let answer = ask_for_line(&mut client, request);
+        assert_eq!(answer, "SERVER_ERROR: shutdown not enabled\r\n");
+    }
+    assert_eq!(get(nuthatch.admin_address().unwrap(), "/readyz").0, 200);
 }
 
 /// The value of a series in a page of metrics.

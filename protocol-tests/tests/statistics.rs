@@ -13,7 +13,11 @@ const NAMES_SINCE_1_6_18: [&str; 2] =
     ["slab_reassign_busy_nomem", "slab_reassign_last_busy_status"];
 
 fn stats(stream: &mut (impl Read + Write)) -> Vec<(String, String)> {
-    stream.write_all(b"stats\r\n").unwrap();
+    stats_of(stream, "stats\r\n")
+}
+
+fn stats_of(stream: &mut (impl Read + Write), request: &str) -> Vec<(String, String)> {
+    stream.write_all(request.as_bytes()).unwrap();
     let lines = BufReader::with_capacity(1, stream)
         .lines()
         .map(Result::unwrap);
@@ -188,4 +192,27 @@ fn a_fresh_server_has_written_nothing_and_reset_begins_again() {
     }
     assert_eq!(value(&stats, "curr_items"), "1");
     assert_eq!(value(&stats, "curr_connections"), "1");
+}
+
+#[test]
+fn latencies_are_told_of_each_command() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    let before = stats_of(&mut peer, "stats latency\r\n");
+    let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 24);
+    let of_get = ["get:p50_us", "get:p99_us", "get:p999_us", "get:count"];
+    assert_eq!(names.get(..4).unwrap(), of_get);
+    // One of sixteen is measured.
+    for _ in 0..64 {
+        ask(&mut peer, "get a\r\n", 1);
+    }
+    let after: BTreeMap<String, String> = stats_of(&mut peer, "stats latency\r\n")
+        .into_iter()
+        .collect();
+    let number = |name: &str| after.get(name).unwrap().parse::<u64>().unwrap();
+    assert!((3..=5).contains(&number("get:count")), "{after:?}");
+    assert_eq!(number("set:count"), 0);
+    let memcached = Memcached::start().unwrap();
+    ask(&mut memcached.connect().unwrap(), "stats latency\r\n", 1);
 }

@@ -17,7 +17,7 @@ use crate::{
     Builder, Cas, CasOutcome, Decode, Encode, Error, Fetched, Invalidated, Item, LoadContext, Many,
     PerNode, Policy, Ttl,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use tokio::runtime::{self, Runtime};
@@ -48,10 +48,6 @@ impl Client {
             client,
             runtime: Arc::new(runtime),
         })
-    }
-
-    fn wait<F: Future>(&self, call: F) -> F::Output {
-        self.runtime.block_on(call)
     }
 
     /// See [`crate::Client::get`].
@@ -266,5 +262,45 @@ impl Client {
     /// See [`crate::Client::versions`].
     pub fn versions(&self) -> PerNode<String> {
         self.wait(self.client.versions())
+    }
+
+    /// See [`crate::Client::invalidate_many`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn invalidate_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Invalidated, Error> {
+        self.wait(self.client.invalidate_many(keys))
+    }
+
+    /// See [`crate::Client::flag`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn flag(&self, key: impl AsRef<[u8]>, ttl: Ttl) -> Result<(), Error> {
+        self.wait(self.client.flag(key, ttl))
+    }
+
+    /// See [`crate::Client::is_flagged`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn is_flagged(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.wait(self.client.is_flagged(key))
+    }
+
+    /// See [`crate::Client::stats`].
+    pub fn stats(&self, kind: &str) -> PerNode<BTreeMap<String, String>> {
+        self.wait(self.client.stats(kind))
+    }
+
+    /// The client whose calls these are: for what does not wait, and, with [`wait`](Self::wait), for namespaces, lists
+    /// and warmers.
+    pub const fn client(&self) -> &crate::Client {
+        &self.client
+    }
+
+    /// Blocks until this is done, on the client's own runtime.
+    pub fn wait<F: Future>(&self, call: F) -> F::Output {
+        self.runtime.block_on(call)
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::client::{Client, Inner};
 use crate::counters::Faults;
+use crate::eject::Eject;
+use crate::gutter::Gutter;
 use crate::node::Settings;
+use crate::policy::LIFE_MIN;
 use crate::stream::Credentials;
 use crate::topology::Topology;
 use crate::{Codec, Discovery, Distribution, Error, KeyPolicy, NodeAddress, OnDown, Timeouts};
@@ -26,6 +29,9 @@ pub struct Builder {
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
     flush_after_overflow: bool,
+    gutter: Vec<Result<NodeAddress, Error>>,
+    gutter_life: Duration,
+    eject_after: Option<Duration>,
     #[cfg(feature = "near-cache")]
     near: Option<crate::NearCache>,
 }
@@ -43,6 +49,7 @@ pub(crate) struct Options {
     pub(crate) on_down: OnDown,
     pub(crate) invalidate: crate::Invalidate,
     pub(crate) tombstone: Duration,
+    pub(crate) strategy: crate::Strategy,
     pub(crate) local_loads_max: usize,
 }
 
@@ -62,6 +69,7 @@ impl Default for Builder {
                 on_down: OnDown::default(),
                 invalidate: crate::Invalidate::default(),
                 tombstone: Duration::from_secs(12),
+                strategy: crate::Strategy::default(),
                 local_loads_max: 32,
             },
             timeouts: Timeouts::default(),
@@ -71,6 +79,9 @@ impl Default for Builder {
             #[cfg(feature = "tls")]
             tls: None,
             flush_after_overflow: false,
+            gutter: Vec::new(),
+            gutter_life: Duration::from_secs(10),
+            eject_after: None,
             #[cfg(feature = "near-cache")]
             near: None,
         }
@@ -228,6 +239,13 @@ impl Builder {
         self
     }
 
+    /// How [`Client::get_or_refresh`] decides which client loads. The same for all clients of a fleet.
+    #[must_use]
+    pub fn strategy(mut self, strategy: crate::Strategy) -> Self {
+        self.options.strategy = strategy;
+        self
+    }
+
     /// How many loaders run at once without a lock, for all keys together, when a node cannot be asked: 32 at first.
     #[must_use]
     pub fn local_loads_max(mut self, loads: usize) -> Self {
@@ -240,6 +258,41 @@ impl Builder {
     #[must_use]
     pub fn flush_after_overflow(mut self, flush: bool) -> Self {
         self.flush_after_overflow = flush;
+        self
+    }
+
+    /// Adds a node to the gutter: a few that stand in for any node that is down, so that its keys are not all loaded from
+    /// the database. Values that are read, set or deleted go there, and what
+    /// [`get_or_refresh`](Client::get_or_refresh) loads, for seconds. Numbers, cas, `add` and what depends on what is
+    /// there do not: these need one truth, and fail as without a gutter. A node that comes back forgets what was set or
+    /// deleted in the gutter before it is read; invalidations go to both, always.
+    ///
+    /// What was set in the gutter is gone when the node is back.
+    #[must_use]
+    pub fn gutter(mut self, address: impl AsRef<str>) -> Self {
+        self.gutter.push(address.as_ref().parse());
+        self
+    }
+
+    /// How long anything lives in the gutter: 10 s at first. If a node goes down twice within this time, what was kept in
+    /// the gutter the first time may be read again.
+    #[must_use]
+    pub fn gutter_life(mut self, life: Duration) -> Self {
+        self.gutter_life = life;
+        self
+    }
+
+    /// Leaves nodes that have been down for this long out of the ring until they are back, as libmemcached's
+    /// `AUTO_EJECT_HOSTS` does: their keys belong to the others meanwhile. At most a third of the nodes, at least one, and
+    /// never all.
+    ///
+    /// Mind what this does: clients that cannot reach the same nodes store the same key in different places, and what
+    /// the others kept for a node is there still when it is ejected again. A node that comes back forgets what this client
+    /// has changed before it is read; of other clients' changes it knows nothing. What has to be right is invalidated, and
+    /// has a lifetime. A [`gutter`](Self::gutter) has neither problem for longer than seconds.
+    #[must_use]
+    pub fn auto_eject(mut self, after: Duration) -> Self {
+        self.eject_after = Some(after);
         self
     }
 
@@ -275,12 +328,20 @@ impl Builder {
             tls: self.tls.map(crate::Tls::connector).transpose()?,
             flush_after_overflow: self.flush_after_overflow,
         });
-        let topology = Topology::new(self.options.distribution, nodes, &settings, None)?;
+        let distribution = self.options.distribution;
+        let gutter = self.gutter.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let gutter = (!gutter.is_empty())
+            .then(|| Gutter::new(distribution, gutter, self.gutter_life, &settings))
+            .transpose()?;
+        let topology = Topology::new(distribution, nodes, &settings, gutter.map(Arc::new))?;
         #[cfg(feature = "near-cache")]
         let near = self.near.map(crate::near::Near::new);
         #[cfg(not(feature = "near-cache"))]
         let near = None;
         let client = Client::from(Inner::new(topology, settings, self.options, near));
+        if let Some(after) = self.eject_after {
+            Eject::watch(&client, after);
+        }
         if let Some(discovery) = self.discovery {
             discovery.watch(&client, self.timeouts.connect);
         }
@@ -307,6 +368,9 @@ impl Builder {
             return Err(Error::config(
                 "queue_len and local_loads_max are at least 1",
             ));
+        }
+        if self.gutter_life < LIFE_MIN {
+            return Err(Error::config("gutter_life is at least 2 s"));
         }
         if self.options.tombstone < Duration::from_secs(3) {
             return Err(Error::config("a tombstone lives for at least 3 s"));

@@ -1,18 +1,19 @@
 //! [`Client`]: one method for each command about one key.
 
 use crate::builder::{Builder, Options};
-use crate::codec::{Encoded, NOTHING, TOMBSTONE};
+use crate::codec::{Encoded, LEASE, NOTHING, TOMBSTONE};
 use crate::counters::Tally;
 use crate::near::{Change, Near};
-use crate::node::{Node, Settings};
-use crate::op::{Op, Verb, WireKey};
+use crate::node::Settings;
+use crate::op::{Verb, WireKey};
+use crate::place::Place;
 use crate::refresh::Flights;
 use crate::reply::{RawItem, Reply};
 use crate::topology::Topology;
 use crate::{Decode, Encode, Error, NodeAddress, Payload, TimeLeft, Ttl};
 use arc_swap::ArcSwap;
 use nuthatch_protocol::{ArithmeticOp, StorageMode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// A client for a fleet of cache nodes. Cheap to clone; clones share everything.
@@ -26,6 +27,8 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) topology: ArcSwap<Topology>,
+    /// Held by who replaces the topology.
+    changing: Mutex<()>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) options: Options,
     pub(crate) flights: Flights,
@@ -88,26 +91,6 @@ pub enum CasOutcome {
     Gone,
 }
 
-/// A key, checked, and the node that it belongs to.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) node: Arc<Node>,
-    pub(crate) key: WireKey,
-}
-
-impl Place {
-    pub(crate) fn op(&self, verb: Verb) -> Op {
-        Op {
-            key: self.key.clone(),
-            verb,
-        }
-    }
-
-    pub(crate) async fn call(&self, verb: Verb) -> Result<Reply, Error> {
-        self.node.call(self.op(verb)).await
-    }
-}
-
 impl From<Inner> for Client {
     fn from(inner: Inner) -> Self {
         Self(Arc::new(inner))
@@ -123,6 +106,7 @@ impl Inner {
     ) -> Self {
         Self {
             topology: ArcSwap::from_pointee(topology),
+            changing: Mutex::default(),
             settings,
             flights: Flights::default(),
             local_loads: Semaphore::new(options.local_loads_max),
@@ -138,9 +122,17 @@ impl Inner {
     }
 
     pub(crate) fn set_nodes(&self, nodes: Vec<NodeAddress>) -> Result<(), Error> {
-        let before = self.topology.load();
-        let distribution = self.options.distribution;
-        let after = Topology::new(distribution, nodes, &self.settings, Some(&before))?;
+        self.replace_topology(|before| before.with_nodes(nodes, &self.settings))
+    }
+
+    /// Others who are about to replace it wait.
+    pub(crate) fn replace_topology(
+        &self,
+        make: impl FnOnce(&Topology) -> Result<Topology, Error>,
+    ) -> Result<(), Error> {
+        let turn = self.changing.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let after = make(&self.topology.load())?;
         self.topology.store(Arc::new(after));
         Ok(())
     }
@@ -165,16 +157,13 @@ impl Inner {
     pub(crate) fn place(&self, key: &[u8]) -> Result<Place, Error> {
         let topology = self.topology.load();
         let options = &self.options;
-        let (key, node) = if options.prefix.is_empty() {
-            (options.key_policy.wire_key(key)?, topology.node(key))
+        let place = if options.prefix.is_empty() {
+            topology.place(options.key_policy.wire_key(key)?, key)
         } else {
             let (wire, hashed) = self.wire_key(key)?;
-            (wire, topology.node(&hashed))
+            topology.place(wire, &hashed)
         };
-        Ok(Place {
-            node: node.map(Arc::clone).ok_or(Error::Closed)?,
-            key,
-        })
+        place.ok_or(Error::Closed)
     }
 
     pub(crate) fn encode<T: Encode + ?Sized>(&self, value: &T) -> Result<Encoded, Error> {
@@ -200,7 +189,10 @@ impl Inner {
 /// The item that a lookup found; marks of this client's own are misses.
 pub(crate) fn hit(reply: Reply) -> Option<RawItem> {
     match reply {
-        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING) => Some(item),
+        Reply::Item(item) if item.is_place() => None,
+        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING | LEASE) => {
+            Some(item)
+        }
         _ => None,
     }
 }
@@ -285,10 +277,10 @@ impl Client {
         }
     }
 
-    /// Runs an op that changes something.
-    async fn change(&self, key: &[u8], verb: Verb) -> Result<Reply, Error> {
+    /// Runs an op that may change something.
+    pub(crate) async fn change(&self, key: &[u8], verb: Verb) -> Result<Reply, Error> {
         let place = self.0.place(key)?;
-        let _change = self.0.change(&place.key);
+        let _change = (!verb.is_read()).then(|| self.0.change(&place.key));
         place.call(verb).await
     }
 

@@ -27,6 +27,9 @@ pub(crate) const TOMBSTONE: u32 = 0x4e00_0001;
 /// An item that says: there is nothing.
 pub(crate) const NOTHING: u32 = 0x4e00_0002;
 
+/// Of a place kept for a value that somebody is loading.
+pub(crate) const LEASE: u32 = 0x4e00_0003;
+
 const NATIVE_JSON: u32 = 0x0001_0000;
 const NATIVE_LZ4: u32 = 0x0002_0000;
 

@@ -1,6 +1,7 @@
 //! [`Counters`]: what a client has done so far, for any metrics library.
 
 use crate::client::Client;
+use crate::meter::Tell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a client has done so far; [`Client::counters`] reads them.
@@ -31,19 +32,28 @@ pub struct Counters {
     pub timeouts: u64,
     /// Calls that a node which is down could not answer, or whose connection was lost.
     pub unavailable: u64,
+    /// Calls that went to the gutter, since their node was down.
+    pub detours: u64,
+    /// Nodes that were ejected from the ring.
+    pub ejections: u64,
 }
 
 /// One counter, which many tasks raise.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+#[derive(Debug)]
+pub(crate) struct Count(AtomicU64, Tell);
 
 impl Count {
+    fn new(name: &'static str) -> Self {
+        Self(AtomicU64::new(0), Tell::new(name))
+    }
+
     pub(crate) fn one(&self) {
         self.add(1);
     }
 
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
+        self.1.add(more);
     }
 
     fn get(&self) -> u64 {
@@ -52,7 +62,7 @@ impl Count {
 }
 
 /// What the client itself counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) hits: Count,
     pub(crate) misses: Count,
@@ -64,13 +74,43 @@ pub(crate) struct Tally {
     pub(crate) fills_refused: Count,
     pub(crate) invalidations: Count,
     pub(crate) journalled: Count,
+    pub(crate) ejections: Count,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            hits: Count::new("hits"),
+            misses: Count::new("misses"),
+            stale: Count::new("stale"),
+            loads: Count::new("loads"),
+            local_loads: Count::new("local_loads"),
+            load_errors: Count::new("load_errors"),
+            fills: Count::new("fills"),
+            fills_refused: Count::new("fills_refused"),
+            invalidations: Count::new("invalidations"),
+            journalled: Count::new("journalled"),
+            ejections: Count::new("ejections"),
+        }
+    }
 }
 
 /// What its nodes count.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Faults {
     pub(crate) timeouts: Count,
     pub(crate) unavailable: Count,
+    pub(crate) detours: Count,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            timeouts: Count::new("timeouts"),
+            unavailable: Count::new("unavailable"),
+            detours: Count::new("detours"),
+        }
+    }
 }
 
 impl Client {
@@ -91,6 +131,8 @@ impl Client {
             journalled: tally.journalled.get(),
             timeouts: faults.timeouts.get(),
             unavailable: faults.unavailable.get(),
+            detours: faults.detours.get(),
+            ejections: tally.ejections.get(),
         }
     }
 }

@@ -5,6 +5,9 @@ use crate::stream::{self, Stream};
 use crate::{Error, NodeAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+#[cfg(feature = "srv")]
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,6 +31,8 @@ pub struct Discovery {
 enum Source {
     Dns(String),
     Config(NodeAddress),
+    #[cfg(feature = "srv")]
+    Srv(String, Vec<SocketAddr>),
 }
 
 impl Discovery {
@@ -35,6 +40,24 @@ impl Discovery {
     /// the ring: one that comes back with another address is another node.
     pub fn dns(host_and_port: impl Into<String>) -> Self {
         Self::new(Source::Dns(host_and_port.into()))
+    }
+
+    /// The targets of the SRV records of a full name, as `_memcached._tcp.cache.example.org`: those with the lowest
+    /// priority, and their weights as shares of the keys. A target is a node's name in the ring, whatever its address: it
+    /// is resolved whenever it is connected to.
+    #[cfg(feature = "srv")]
+    pub fn dns_srv(name: impl Into<String>) -> Self {
+        Self::new(Source::Srv(name.into(), Vec::new()))
+    }
+
+    /// Asks this name server for SRV records, and not those in `/etc/resolv.conf`. Each call adds one.
+    #[cfg(feature = "srv")]
+    #[must_use]
+    pub fn name_server(mut self, address: SocketAddr) -> Self {
+        if let Source::Srv(_, servers) = &mut self.source {
+            servers.push(address);
+        }
+        self
     }
 
     /// What the configuration endpoint of `ElastiCache` or Memorystore answers to `config get cluster`. The host names
@@ -76,6 +99,8 @@ impl Discovery {
                         .collect())
                 }
                 Source::Config(endpoint) => ask_config(endpoint).await,
+                #[cfg(feature = "srv")]
+                Source::Srv(name, servers) => crate::srv::ask(name, servers, patience).await,
             }
         };
         let nodes: Vec<NodeAddress> = timeout(patience, asked)
@@ -107,13 +132,12 @@ impl Discovery {
                     }
                 };
                 let topology = inner.topology.load();
-                let known = topology.nodes().iter().map(|node| node.label().to_string());
-                let known: BTreeSet<String> = known.collect();
-                let names: BTreeSet<String> = answer.keys().cloned().collect();
-                if names == known {
+                let known = topology.nodes().iter().map(|node| node.address());
+                let (known, nodes) = (identities(known), identities(answer.values()));
+                if nodes == known {
                     lacking = None;
-                } else if known.is_subset(&names) || lacking.as_ref() == Some(&names) {
-                    let count = names.len();
+                } else if known.is_subset(&nodes) || lacking.as_ref() == Some(&nodes) {
+                    let count = nodes.len();
                     let nodes = answer.into_values().collect();
                     match inner.set_nodes(nodes) {
                         Ok(()) => tracing::info!(count, "the nodes have changed"),
@@ -121,11 +145,36 @@ impl Discovery {
                     }
                     lacking = None;
                 } else {
-                    lacking = Some(names);
+                    lacking = Some(nodes);
                 }
             }
         });
     }
+}
+
+/// Thanos' words: `dns+host:port`, and with the feature `srv` `dnssrv+name` or, the same here, `dnssrvnoa+name`.
+impl FromStr for Discovery {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Config`] for other words.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.split_once('+') {
+            Some(("dns", name)) if !name.is_empty() => Ok(Self::dns(name)),
+            #[cfg(feature = "srv")]
+            Some(("dnssrv" | "dnssrvnoa", name)) if !name.is_empty() => Ok(Self::dns_srv(name)),
+            _ => Err(Error::config(format!(
+                "{text:?} is no discovery; write dns+host:port, or dnssrv+name in a build with the feature srv"
+            ))),
+        }
+    }
+}
+
+/// What a ring is made of. Who has another weight is another node.
+fn identities<'a>(nodes: impl Iterator<Item = &'a NodeAddress>) -> BTreeSet<(String, u32)> {
+    nodes
+        .map(|node| (node.to_string(), node.weight()))
+        .collect()
 }
 
 /// `CONFIG cluster 0 len`, then a version, and in the next line `host|address|port` for each node.

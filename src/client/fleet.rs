@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub type PerNode<T> = BTreeMap<String, Result<T, Error>>;
 
 impl Client {
-    /// Empties all nodes.
+    /// Empties all nodes, those of the gutter too.
     ///
     /// # Cancel safety
     /// Each node may be emptied, or not.
@@ -27,7 +27,7 @@ impl Client {
             .collect()
     }
 
-    /// The statistics of all nodes: `kind` is empty for the general ones, or `items`, `slabs`, ...
+    /// The statistics of all nodes, those of the gutter too: `kind` is empty for the general ones, or `items`, `slabs`, ...
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -45,7 +45,7 @@ impl Client {
         replies.collect()
     }
 
-    /// The versions of all nodes.
+    /// The versions of all nodes, those of the gutter too.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -81,7 +81,7 @@ impl Client {
 
     async fn ask_all(&self, verb: &Verb) -> PerNode<Reply> {
         let topology = self.inner().topology.load_full();
-        let asked = topology.nodes().iter().map(|node| async {
+        let asked = topology.everybody().map(|node| async {
             let op = Op {
                 key: WireKey {
                     text: Arc::default(),

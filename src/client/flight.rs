@@ -1,22 +1,26 @@
 //! [`Flight`]: one attempt of one process to make one entry fresh: the lock, the load, and the guarded fill.
 
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::codec::{Encoded, NOTHING, TOMBSTONE};
 use crate::counters::Tally;
 use crate::key::beside;
 use crate::lock::{Lock, token};
 use crate::op::{Dialect, Op, Verb};
+use crate::place::Place;
 use crate::policy::LIFE_MIN;
 use crate::refresh::{Landed, Seen};
-use crate::reply::Reply;
-use crate::{Encode, Error, Invalidate, LoadContext, OnContention, Payload, Policy, Source, Ttl};
-use crate::{backoff, clock};
+use crate::reply::{Reply, Turn as WhoseTurn};
+use crate::{
+    Encode, Error, Invalidate, LoadContext, OnContention, Payload, Policy, Source, Strategy, Ttl,
+};
+use crate::{backoff, clock, meter};
 use nuthatch_protocol::StorageMode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 
 /// The first wait for somebody else's load, and the longest between two looks.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -51,6 +55,16 @@ pub(crate) struct Observed {
     at: Instant,
     /// The mark of an earlier invalidation, where these lie beside the entry.
     side: Option<u64>,
+}
+
+impl Observed {
+    /// The same, of a place that is kept now under this cas unique.
+    fn leased(&self, cas: u64) -> Self {
+        Self {
+            seen: Seen::Leased(Some(cas)),
+            ..self.clone()
+        }
+    }
 }
 
 impl Flight {
@@ -114,6 +128,13 @@ impl Flight {
 
     /// Tries to take the lock, and looks at the entry again: somebody may just have filled it.
     async fn take_turn(&self) -> Result<Turn, Error> {
+        let is_lease = self.client.inner().options.strategy == Strategy::Lease;
+        if is_lease
+            && self.place.node.dialect() == Dialect::Meta
+            && let Some(turn) = self.take_lease().await?
+        {
+            return Ok(turn);
+        }
         let at = clock::now();
         let (lock, op) = Lock::new(&self.place, token(), self.policy.lock_ttl);
         let mut ops = vec![op, self.place.op(Verb::Get)];
@@ -129,6 +150,33 @@ impl Flight {
             Some(Reply::Done(cas)) => Turn::Won(lock.taken(cas), observed),
             Some(Reply::NotStored) => Turn::Lost(observed),
             _ => Turn::None(observed),
+        })
+    }
+
+    /// Has the node choose who loads what is missing. `None` if something is there that is to be replaced: the server's
+    /// choice of who does so is made once, and dies with who it is.
+    async fn take_lease(&self) -> Result<Option<Turn>, Error> {
+        let at = clock::now();
+        let life = Ttl::after(self.policy.lock_ttl).exptime();
+        let mut ops = vec![self.place.op(Verb::GetOrLease(life))];
+        ops.extend(self.side_op());
+        let mut replies = self.place.node.call_many(ops).await?.into_iter();
+        let Some(Reply::Item(item)) = replies.next() else {
+            return Ok(None);
+        };
+        let (turn, cas) = (item.turn, item.cas);
+        let observed = Observed {
+            seen: Seen::of(Reply::Item(item), &self.policy),
+            at,
+            side: replies.next().and_then(|reply| cas_of(&reply)),
+        };
+        Ok(match observed.seen {
+            Seen::Leased(_) if turn == WhoseTurn::Own => {
+                let lease = Lock::lease(&self.place, self.policy.lock_ttl, cas);
+                Some(Turn::Won(lease, observed))
+            }
+            Seen::Leased(_) => Some(Turn::Lost(observed)),
+            _ => None,
         })
     }
 
@@ -148,7 +196,11 @@ impl Flight {
                 Some(self.landed(item, source))
             }
             Seen::Nothing(_) => Some(Landed::Value(None, source)),
-            Seen::Fresh(_) | Seen::Stale(_) | Seen::Missing | Seen::Tombstone(_) => None,
+            Seen::Fresh(_)
+            | Seen::Stale(_)
+            | Seen::Missing
+            | Seen::Leased(_)
+            | Seen::Tombstone(_) => None,
         }
     }
 
@@ -156,7 +208,7 @@ impl Flight {
     fn stale(&self, seen: &Seen) -> Option<Landed> {
         match seen {
             Seen::Fresh(item) | Seen::Stale(item) => Some(self.landed(item, Source::Stale)),
-            Seen::Nothing(_) | Seen::Missing | Seen::Tombstone(_) => None,
+            Seen::Nothing(_) | Seen::Missing | Seen::Leased(_) | Seen::Tombstone(_) => None,
         }
     }
 
@@ -202,7 +254,8 @@ impl Flight {
             if let Some(landed) = served.or_else(|| self.stale(&seen)) {
                 return Waited::Landed(landed);
             }
-            if !matches!(replies.next(), Some(Reply::Item(_))) {
+            let is_locked = matches!(replies.next(), Some(Reply::Item(_)));
+            if !is_locked && !matches!(seen, Seen::Leased(_)) {
                 return Waited::LockGone;
             }
         }
@@ -283,11 +336,14 @@ impl Flight {
             tally.load_errors.one();
             Error::Load(error.into())
         };
-        let loaded = match timeout(patience, load(context)).await {
+        let span = tracing::debug_span!("load", node = %self.place.node.label());
+        let loaded = match timeout(patience, load(context)).instrument(span).await {
             Ok(loaded) => loaded.map_err(|error| failed(error.into()))?,
             Err(_) => return Err(failed(format!("it took longer than {patience:?}").into())),
         };
-        self.policy.note_load(clock::now() - began);
+        let took = clock::now() - began;
+        self.policy.note_load(took);
+        meter::loaded(took);
         loaded.map(|value| value.encode()).transpose()
     }
 
@@ -307,6 +363,7 @@ impl Flight {
             }
             (None, Some(ttl)) => (Encoded::mark(NOTHING), ttl),
             // Nothing is to be remembered, but what is there is no longer true.
+            (None, None) if matches!(observed.seen, Seen::Leased(_)) => return None,
             (None, None) if observed.seen.cas().is_some() => {
                 (Encoded::mark(TOMBSTONE), options.tombstone)
             }
@@ -333,9 +390,21 @@ impl Flight {
     async fn store(&self, observed: &Observed, payload: Option<&Payload>, lock: Option<Lock>) {
         let _change = self.client.inner().change(&self.place.key);
         let mut ops = Vec::new();
-        if let Some(fill) = self.fill(observed, payload) {
+        let lease = lock.as_ref().filter(|lock| lock.is_lease());
+        let fill = match lease {
+            // It has changed with each renewal.
+            Some(lease) => match lease.current_cas().await {
+                Some(cas) => self.fill(&observed.leased(cas), payload),
+                None => None,
+            },
+            None => self.fill(observed, payload),
+        };
+        if let Some(fill) = fill {
             ops.push(fill);
             ops.extend(self.side_op());
+            if let Some(lease) = lease {
+                lease.give_up();
+            }
         }
         let (is_fill, checks_side) = (!ops.is_empty(), ops.len() > 1);
         let release = lock.as_ref().and_then(Lock::release_op);

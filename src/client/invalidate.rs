@@ -5,10 +5,12 @@
 //! there, a `cas` because it is something else. It must outlive the loads that began before it; a client does not add
 //! once that could be over. Those that began after it have seen it, and replace it at once.
 
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::codec::{Encoded, TOMBSTONE};
+use crate::join::join_all;
 use crate::key::beside;
 use crate::op::{Dialect, Op, Verb};
+use crate::place::Place;
 use crate::reply::Reply;
 use crate::{Error, Ttl};
 use nuthatch_protocol::StorageMode;
@@ -27,7 +29,7 @@ pub enum Invalidate {
     /// at it afterwards.
     Side,
     /// The entry, marked as stale: served while one client loads it anew. Where nothing is, or the server has no meta
-    /// commands, a tombstone.
+    /// commands, a tombstone. Empty bytes are not served: they look like a place that is kept for a value.
     Stale,
 }
 
@@ -70,7 +72,7 @@ impl Client {
         let places = places.collect::<Result<Vec<_>, _>>()?;
         let mut all = Invalidated::Now;
         for chunk in places.chunks(crate::many::CHUNK_LEN) {
-            let done = crate::join::join_all(chunk.iter().map(|place| self.invalidate_at(place)));
+            let done = join_all(chunk.iter().map(|place| self.invalidate_at(place)));
             for one in done.await {
                 if one? == Invalidated::Journalled {
                     all = Invalidated::Journalled;
@@ -83,11 +85,31 @@ impl Client {
     async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
         self.inner().tally.invalidations.one();
         let _change = self.inner().change(&place.key);
+        let (home, gutter) = (place.at_home(), place.in_gutter());
+        let here = std::iter::once(place).chain(&home);
+        let (here, in_gutter) = tokio::join!(join_all(here.map(|place| self.mark(place))), async {
+            match &gutter {
+                // Nothing lives there for long: what it does not hear of, it forgets by itself.
+                Some(gutter) => self.mark(gutter).await.unwrap_or(Invalidated::Journalled),
+                None => Invalidated::Now,
+            }
+        });
+        let mut all = in_gutter;
+        for done in here {
+            if done? == Invalidated::Journalled {
+                all = Invalidated::Journalled;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Has one node forget the entry.
+    async fn mark(&self, place: &Place) -> Result<Invalidated, Error> {
         let mut mode = self.inner().options.invalidate;
         if mode == Invalidate::Stale {
             if place.node.dialect() == Dialect::Meta {
                 let exptime = Ttl::after(self.inner().options.tombstone).exptime();
-                match place.call(Verb::MarkStale(exptime)).await {
+                match place.node.call(place.op(Verb::MarkStale(exptime))).await {
                     Ok(Reply::Done(_)) => return Ok(Invalidated::Now),
                     // Whoever is loading it would not notice.
                     Ok(_) | Err(Error::Unsupported { .. }) => {}

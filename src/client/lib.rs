@@ -34,7 +34,8 @@
 //! * **No stampedes**: [`Client::get_or_refresh`] has one process load a value; [`Client::invalidate`] is never undone by
 //!   who loaded before it.
 //! * **Failure, not failover**: a node that is down is a miss to readers and an error to writers, at once, until it is
-//!   back; it hears the invalidations that it missed before it is read. Keys never move because a node failed.
+//!   back; it hears the invalidations that it missed before it is read. Keys never move because a node failed, unless
+//!   [`Builder::auto_eject`] says so; a [`Builder::gutter`] stands in without that.
 //! * **Values of others**: [`Codec`] reads what Python, PHP and Ruby stored, and never unpickles.
 //!
 //! A server that knows no meta commands (memcached before 1.6.10, twemproxy) is spoken to in classic words. These carry no
@@ -48,10 +49,27 @@
 //! | read, up to 8 KiB | one, so that a small value keeps no large buffer alive |
 //! | read, above 8 KiB | none |
 //!
+//! # Metrics
+//! With the feature `metrics`, the recorder that is there when the client is built is told what happens.
+//! Each field of [`Counters`] is a counter `nuthatch_client_<field>_total`. Besides, there are:
+//!
+//! | name | kind | labels | what |
+//! |---|---|---|---|
+//! | `nuthatch_client_calls_total` | counter | `node`, `command`, `outcome` | calls to nodes: `ok`, `refused`, `unsupported`, `unavailable`, `timeout`, `ambiguous`, `failed` |
+//! | `nuthatch_client_call_seconds` | histogram | `node`, `command` | how long they took, however they ended |
+//! | `nuthatch_client_node_up` | gauge | `node` | 1, or 0 while the node is left alone because it is down |
+//! | `nuthatch_client_refreshes_total` | counter | `outcome` | calls of `get_or_refresh`: `fresh`, `stale`, `loaded`, `shared`, `local`, `failed` |
+//! | `nuthatch_client_load_seconds` | histogram | | how long loaders took that succeeded |
+//!
+//! # Spans
+//! At the level `trace`, each call to a node is a span `call` with its `node` and `command`, and an error is an event in
+//! it. At `debug`, each run of a loader is a span `load`. Nodes that go down are warnings. Keys and values are in none.
+//!
 //! # Features
 //! All are off at first: `blocking` ([`blocking`](crate#modules) calls for programs without a runtime), `json`
-//! (values of any shape, by serde), `near-cache` (a small cache in the process, for moments),
-//! `tls` (encrypted connections), `zlib` (reads what other languages' clients compressed).
+//! (values of any shape, by serde), `metrics` (counts and times, by the facade of that name), `near-cache` (a small cache
+//! in the process, for moments), `srv` (nodes from SRV records of DNS), `tls` (encrypted connections), `zlib` (reads what
+//! other languages' clients compressed).
 #![forbid(unsafe_code)]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
@@ -66,9 +84,11 @@ mod codec;
 mod connection;
 mod counters;
 mod discovery;
+mod eject;
 mod error;
 mod fleet;
 mod flight;
+mod gutter;
 mod hash;
 mod invalidate;
 mod join;
@@ -77,16 +97,21 @@ mod key;
 mod link;
 mod lock;
 mod many;
+#[cfg_attr(not(feature = "metrics"), path = "unmetered.rs")]
+mod meter;
 mod namespace;
 #[cfg_attr(not(feature = "near-cache"), path = "far.rs")]
 mod near;
 mod node;
 mod op;
+mod place;
 mod policy;
 mod refresh;
 mod refresh_many;
 mod reply;
 mod ring;
+#[cfg(feature = "srv")]
+mod srv;
 mod stream;
 mod timeouts;
 #[cfg(feature = "tls")]
@@ -110,7 +135,7 @@ pub use many::Many;
 pub use namespace::{Scoped, Version};
 #[cfg(feature = "near-cache")]
 pub use near::NearCache;
-pub use policy::{OnContention, Policy};
+pub use policy::{OnContention, Policy, Strategy};
 pub use refresh::{Fetched, LoadContext, Source};
 pub use refresh_many::{AT_ONCE_MAX, List, Warmer};
 pub use reply::TimeLeft;

@@ -220,6 +220,7 @@ impl Keeper {
             tracing::info!(node = %self.node.label, "node is back");
         }
         self.link.set_state(LinkState::Up);
+        self.node.meter.set_up(true);
     }
 
     /// Answers everybody with `why` until it is time to try again; whether anybody is left.
@@ -229,6 +230,7 @@ impl Keeper {
         }
         why.clone_into(&mut self.link.why.lock().unwrap_or_else(PoisonError::into_inner));
         self.link.set_state(LinkState::Down);
+        self.node.meter.set_up(false);
         if let Some(first) = first {
             first.fail(why, false);
         }
@@ -304,7 +306,7 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
     if missed.is_empty() {
         return Ok(());
     }
-    let mut ops = missed.ops.clone();
+    let mut ops = missed.ops();
     if missed.overflowed && node.settings.flush_after_overflow {
         ops = vec![Op {
             key: WireKey {
@@ -336,7 +338,6 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
         )));
     }
     tracing::info!(node = %node.label, count, overflowed = missed.overflowed, "invalidations replayed");
-    missed.ops.clear();
-    missed.overflowed = false;
+    missed.clear();
     Ok(())
 }

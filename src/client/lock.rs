@@ -1,9 +1,10 @@
 //! [`Lock`]: a key beside an entry, on the entry's node, held by who added it. Its cas unique is the holder's token:
 //! nobody renews or releases a lock that has become another's.
 
-use crate::client::Place;
+use crate::codec::LEASE;
 use crate::key::beside;
 use crate::op::{Dialect, Op, Store, Verb, WireKey};
+use crate::place::Place;
 use crate::reply::Reply;
 use crate::ttl::Ttl;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) fn token() -> Bytes {
 
 pub(crate) struct Lock {
     place: Place,
+    key: WireKey,
+    client_flags: u32,
     token: Bytes,
     ttl: Duration,
     /// Of the lock as it is now. `None`: not known, as after an `add` in the classic dialect.
@@ -41,16 +44,39 @@ impl Lock {
 
     /// A lock that is not held yet, and the op that takes it.
     pub(crate) fn new(place: &Place, token: Bytes, ttl: Duration) -> (Self, Op) {
-        let lock = Self {
+        let lock = Self::at(place, Self::key(place), token, ttl);
+        let op = lock.store(StorageMode::Add, ttl);
+        (lock, op)
+    }
+
+    /// The place that the server keeps for the holder: the entry itself.
+    pub(crate) fn lease(place: &Place, ttl: Duration, cas: Option<u64>) -> Self {
+        let mut lease = Self::at(place, place.key.clone(), token(), ttl);
+        lease.client_flags = LEASE;
+        lease.taken(cas)
+    }
+
+    fn at(place: &Place, key: WireKey, token: Bytes, ttl: Duration) -> Self {
+        Self {
             place: place.clone(),
+            key,
+            client_flags: 0,
             token,
             ttl,
             cas: Mutex::new(None),
             lost: Arc::default(),
             is_held: AtomicBool::new(false),
-        };
-        let op = lock.store(StorageMode::Add, ttl);
-        (lock, op)
+        }
+    }
+
+    /// Whether what is loaded takes its place, so that it need not be released.
+    pub(crate) const fn is_lease(&self) -> bool {
+        self.client_flags == LEASE
+    }
+
+    /// What was loaded has been sent to its place.
+    pub(crate) fn give_up(&self) {
+        self.is_held.store(false, Ordering::Relaxed);
     }
 
     /// The same lock, held.
@@ -66,10 +92,10 @@ impl Lock {
 
     fn store(&self, mode: StorageMode, ttl: Duration) -> Op {
         Op {
-            key: Self::key(&self.place),
+            key: self.key.clone(),
             verb: Verb::Store(Store {
                 mode,
-                client_flags: 0,
+                client_flags: self.client_flags,
                 exptime: Ttl::after(ttl).exptime(),
                 value: self.token.clone(),
             }),
@@ -128,7 +154,7 @@ impl Lock {
     }
 
     /// What it is now, asked if it is not known; `None` if it cannot be known or is another's.
-    async fn current_cas(&self) -> Option<u64> {
+    pub(crate) async fn current_cas(&self) -> Option<u64> {
         if !self.is_held.load(Ordering::Relaxed) {
             return None;
         }
@@ -136,7 +162,7 @@ impl Lock {
             return Some(cas);
         }
         let get = Op {
-            key: Self::key(&self.place),
+            key: self.key.clone(),
             verb: Verb::Get,
         };
         match self.place.node.call(get).await {
@@ -161,7 +187,7 @@ impl Lock {
 
     fn delete(&self, cas: u64) -> Op {
         Op {
-            key: Self::key(&self.place),
+            key: self.key.clone(),
             verb: Verb::DeleteCas(cas),
         }
     }

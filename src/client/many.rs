@@ -1,9 +1,10 @@
 //! [`Client::get_many`] and [`Client::set_many`]: many keys at once, each node asked once and all of them together.
 
-use crate::client::{Client, OnDown, Place, hit};
+use crate::client::{Client, OnDown, hit};
 use crate::join::join_all;
 use crate::node::Node;
 use crate::op::{KeyLine, Op, Verb, WireKey};
+use crate::place::Place;
 use crate::reply::Reply;
 use crate::{Decode, Encode, Error, Ttl};
 use nuthatch_protocol::{Key, StorageMode};
@@ -114,6 +115,8 @@ impl Client {
         T: Decode,
     {
         let replies = self.look_up_many(keys).await;
+        let again = |position: usize| Some((keys.get(position)?.as_ref(), Verb::Get));
+        let replies = self.ask_aside(replies, again).await;
         let mut many = Many {
             found: HashMap::with_capacity(keys.len()),
             missing: Vec::new(),
@@ -159,14 +162,19 @@ impl Client {
         K: AsRef<[u8]> + Clone + Eq + Hash,
         T: Encode,
     {
-        let ops = entries.iter().map(|(key, value)| {
-            let store = self
-                .inner()
-                .encode(value)
-                .map(|encoded| encoded.store(StorageMode::Set, ttl.exptime()));
-            (key.as_ref(), store.map(Verb::Store))
-        });
-        let replies = self.ask_many(ops).await.into_iter();
+        let store = |value| {
+            let encoded = self.inner().encode(value)?;
+            Ok(Verb::Store(encoded.store(StorageMode::Set, ttl.exptime())))
+        };
+        let ops = entries
+            .iter()
+            .map(|(key, value)| (key.as_ref(), store(value)));
+        let replies = self.ask_many(ops).await;
+        let again = |position: usize| {
+            let (key, value): &(K, T) = entries.get(position)?;
+            Some((key.as_ref(), store(value).ok()?))
+        };
+        let replies = self.ask_aside(replies, again).await.into_iter();
         replies
             .filter_map(|(position, reply)| {
                 let (key, _) = entries.get(position)?;
@@ -248,10 +256,14 @@ impl Client {
                     continue;
                 }
             };
-            let Place { node, key } = place;
             if !verb.is_read() {
-                changes.extend(self.inner().change(&key));
+                if let Some(ejected) = place.ejected() {
+                    done.push((position, Err(ejected)));
+                    continue;
+                }
+                changes.extend(self.inner().change(&place.key));
             }
+            let Place { node, key, .. } = place;
             let op = Op { key, verb };
             match open
                 .iter_mut()

@@ -102,7 +102,7 @@ impl Scoped {
         let key = self.version_key();
         for _ in 0..crate::UPDATES_MAX {
             let place = self.client.inner().place(key.as_bytes())?;
-            if let Some(item) = hit(place.call(Verb::Get).await?) {
+            if let Some(item) = hit(place.node.call(place.op(Verb::Get)).await?) {
                 return u64::decode(self.client.inner().decode(item)?);
             }
             let now = new_version();

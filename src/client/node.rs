@@ -10,6 +10,7 @@ use crate::connection::{Lost, Outcome, Submission};
 use crate::counters::Faults;
 use crate::journal::Journal;
 use crate::link::{Link, LinkState};
+use crate::meter::Meter;
 use crate::op::{Dialect, Op};
 use crate::reply::Reply;
 use crate::stream::Credentials;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument as _, Span};
 
 /// Values from this length on are stored over a connection of their own, so that small ones need not wait for them.
 const BULK_LEN: usize = 64 * 1024;
@@ -47,23 +49,21 @@ pub(crate) struct Settings {
 }
 
 /// How many nodes are left alone because they were slow.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Trips {
     count: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Trips {
-    /// A third of the nodes, at least one.
-    pub(crate) fn new(nodes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            count: AtomicUsize::new(0),
-            max: (nodes / 3).max(1),
-        })
+    /// A third of so many nodes, at least one.
+    pub(crate) fn set_nodes(&self, nodes: usize) {
+        self.max.store((nodes / 3).max(1), Ordering::SeqCst);
     }
 
     fn enter(&self) -> bool {
-        let more = |count: usize| (count < self.max).then(|| count.saturating_add(1));
+        let max = self.max.load(Ordering::SeqCst);
+        let more = |count: usize| (count < max).then(|| count.saturating_add(1));
         self.count
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
             .is_ok()
@@ -84,6 +84,7 @@ pub(crate) struct NodeShared {
     pub(crate) label: Arc<str>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) journal: Journal,
+    pub(crate) meter: Meter,
     timeouts: AtomicU32,
     is_tripped: AtomicBool,
     trips: Arc<Trips>,
@@ -117,8 +118,10 @@ pub(crate) struct Node {
 impl Node {
     /// Connects when it is first asked something. Must be called in a runtime.
     pub(crate) fn new(address: NodeAddress, settings: &Arc<Settings>, trips: &Arc<Trips>) -> Self {
+        let label = address.to_string().into();
         let shared = Arc::new(NodeShared {
-            label: address.to_string().into(),
+            meter: Meter::new(&label),
+            label,
             address,
             settings: Arc::clone(settings),
             journal: Journal::default(),
@@ -152,6 +155,19 @@ impl Node {
     /// Runs one op. A dropped call leaves nothing behind that another could receive.
     pub(crate) async fn call(&self, op: Op) -> Result<Reply, Error> {
         let name = op.verb.name();
+        let (span, began) = (self.span(name), self.shared.meter.begin());
+        // Awaited where it is made: a future that is moved first is stored twice.
+        let called = self.call_untold(op, name).instrument(span.clone()).await;
+        self.shared.meter.end(began, name, &called);
+        told(&span, &called);
+        called
+    }
+
+    fn span(&self, command: &'static str) -> Span {
+        tracing::trace_span!("call", node = %self.label(), command)
+    }
+
+    async fn call_untold(&self, op: Op, name: &'static str) -> Result<Reply, Error> {
         let again = op.verb.is_read().then(|| op.clone());
         let first = self.submit_one(op).await;
         let reply = match (first, again) {
@@ -187,9 +203,14 @@ impl Node {
             value_len: lens.max().unwrap_or_default(),
         };
         let count = ops.len();
-        let replies = self
+        let (span, began) = (self.span(about.name), self.shared.meter.begin());
+        let called = self
             .submit(about, |caller| Submission::Many(ops, caller))
-            .await?;
+            .instrument(span.clone())
+            .await;
+        self.shared.meter.end(began, about.name, &called);
+        told(&span, &called);
+        let replies = called?;
         debug_assert_eq!(replies.len(), count);
         Ok(replies)
     }
@@ -209,7 +230,7 @@ impl Node {
 
     /// Has the node hear of these later: before it is read again if it is down, else soon. Whether there is room.
     pub(crate) async fn remember(self: &Arc<Self>, ops: Vec<Op>) -> bool {
-        if !self.shared.journal.add(&ops).await {
+        if !self.shared.journal.add(ops).await {
             return false;
         }
         if !self.is_replaying.swap(true, Ordering::SeqCst) {
@@ -230,15 +251,28 @@ impl Node {
     }
 
     /// Tells a node that was only slow what it missed; whether nothing is left.
-    async fn replay(&self) -> bool {
+    pub(crate) async fn replay(&self) -> bool {
         if self.is_down() {
             return false;
         }
         let mut missed = self.shared.journal.lock().await;
-        if !missed.ops.is_empty() && self.call_many(missed.ops.clone()).await.is_ok() {
-            missed.ops.clear();
+        let ops = missed.ops();
+        if !ops.is_empty() {
+            if self.call_many(ops).await.is_err() {
+                return false;
+            }
+            missed.clear();
         }
-        missed.ops.is_empty()
+        true
+    }
+
+    pub(crate) fn is_flushed_after_overflow(&self) -> bool {
+        self.shared.settings.flush_after_overflow
+    }
+
+    /// A call that the gutter gets instead.
+    pub(crate) fn count_detour(&self) {
+        self.shared.settings.faults.detours.one();
     }
 
     /// What became of an op, or the error that its refusal is.
@@ -376,6 +410,12 @@ impl Node {
             node: Arc::clone(self.label()),
             why,
         }
+    }
+}
+
+fn told<T>(span: &Span, called: &Result<T, Error>) {
+    if let Err(error) = called {
+        span.in_scope(|| tracing::trace!(%error, "failed"));
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct Op {
 #[derive(Clone, Debug)]
 pub(crate) enum Verb {
     Get,
+    /// Puts an empty item for this long where nothing is, and tells one of those who ask that it is theirs to fill. In the
+    /// classic dialect the same as `Get`.
+    GetOrLease(Exptime),
     /// Of all these instead of the op's own key, in one line.
     GetMany(Arc<KeyLine>),
     GetAndTouch(Exptime),
@@ -115,10 +118,15 @@ impl Verb {
         )
     }
 
+    /// Whether one item is the answer, or a miss.
+    pub(crate) const fn is_lookup(&self) -> bool {
+        matches!(self, Self::Get | Self::GetOrLease(_) | Self::GetAndTouch(_))
+    }
+
     /// What it is called, for errors.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
-            Self::Get | Self::GetMany(_) => "get",
+            Self::Get | Self::GetOrLease(_) | Self::GetMany(_) => "get",
             Self::GetAndTouch(_) => "get_and_touch",
             Self::Store(store) => store.mode.word(),
             Self::Arithmetic(ArithmeticOp::Incr, _) => "incr",
@@ -197,6 +205,10 @@ impl Op {
         let mut flags = FlagText::new();
         match verb {
             Verb::Get => flags.put(b" v f c t"),
+            Verb::GetOrLease(life) => {
+                flags.put(b" v f c t");
+                flags.put_number(b" N", life.get());
+            }
             Verb::GetAndTouch(exptime) => {
                 flags.put(b" v f c t");
                 flags.put_number(b" T", exptime.get());
@@ -227,7 +239,9 @@ impl Op {
         let flags = MetaFlags::new(flags.text()).ok().ok_or(NoWords)?;
         let meta = Meta::with_flags(key, flags).ok().ok_or(NoWords)?;
         match verb {
-            Verb::Get | Verb::GetAndTouch(_) | Verb::Touch(_) => Request::MetaGet(meta),
+            Verb::Get | Verb::GetOrLease(_) | Verb::GetAndTouch(_) | Verb::Touch(_) => {
+                Request::MetaGet(meta)
+            }
             Verb::Store(store) => {
                 Request::MetaSet(MetaStorage::new(meta, store.value.len() as u64))
             }
@@ -266,7 +280,7 @@ const DEAD: Exptime = Exptime::new(-1);
 
 fn encode_classic(verb: &Verb, key: Key<'_>, out: &mut BytesMut) -> Result<(), NoWords> {
     match verb {
-        Verb::Get | Verb::GetAndTouch(_) => {
+        Verb::Get | Verb::GetOrLease(_) | Verb::GetAndTouch(_) => {
             let keys = [key];
             let mut request = Retrieve::new(Keys::new(&keys).ok_or(NoWords)?);
             request.with_cas = true;

@@ -50,6 +50,23 @@ pub enum OnContention {
     Error,
 }
 
+/// How it is decided which client loads a value. All clients of a fleet use the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// A lock beside the entry, taken by `add`: with any server, and nothing to see for others.
+    #[default]
+    Lock,
+    /// Of what is missing, the server keeps the place, and chooses who fills it (meta `N`, `W` and `Z`). One question
+    /// less, and also a bare `delete` makes a load that began before it keep its value to itself: for fleets in which
+    /// others delete. The place is an empty value: other languages' clients take it for one, and to `add` and `incr`
+    /// something is there. The place of an empty value that is being refreshed looks like one that is missing.
+    ///
+    /// What is there, but stale or invalidated, is replaced under the lock, and so is all on servers without meta
+    /// commands.
+    Lease,
+}
+
 impl Policy {
     /// A loaded value is right for this long. Everything else has a default.
     pub fn fresh_for(fresh: Duration) -> Self {
@@ -141,6 +158,17 @@ impl Policy {
             ));
         }
         Ok(())
+    }
+
+    /// The same for entries that live for at most this long.
+    pub(crate) fn at_most(&self, life_max: Duration) -> Self {
+        let fresh = self.fresh.min(life_max);
+        Self {
+            fresh,
+            grace: self.grace.min(life_max.saturating_sub(fresh)),
+            negative_ttl: self.negative_ttl.map(|ttl| ttl.min(life_max)),
+            ..self.clone()
+        }
     }
 
     /// Whether an item with this many seconds left is past its freshness.

@@ -5,13 +5,14 @@
 //! releases it. The condition of the fill is for correctness: a loaded value is stored only over what was seen before
 //! the load began (`flight.rs`, `invalidate.rs`).
 
-use crate::client::{Client, Place};
-use crate::clock;
-use crate::codec::{NOTHING, TOMBSTONE};
+use crate::client::Client;
+use crate::codec::{LEASE, NOTHING, TOMBSTONE};
 use crate::flight::Flight;
 use crate::op::{Verb, WireKey};
+use crate::place::Place;
 use crate::reply::{RawItem, Reply};
-use crate::{Decode, Encode, Error, Payload, Policy, TimeLeft};
+use crate::{Decode, Encode, Error, Payload, Policy, TimeLeft, clock, meter};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,6 +79,8 @@ impl LoadContext {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     Missing,
+    /// Somebody is loading it, and keeps its place.
+    Leased(Option<u64>),
     Tombstone(RawItem),
     /// The note that there is nothing.
     Nothing(Option<u64>),
@@ -91,6 +94,9 @@ impl Seen {
             return Self::Missing;
         };
         match (item.client_flags, item.time_left) {
+            // Of one that was invalidated meanwhile, nobody keeps the place any more.
+            _ if is_place(&item) && item.stale => Self::Tombstone(item),
+            _ if is_place(&item) => Self::Leased(item.cas),
             (TOMBSTONE, _) => Self::Tombstone(item),
             (NOTHING, _) => Self::Nothing(item.cas),
             (_, TimeLeft::Seconds(left)) if policy.is_past_fresh(left) => Self::Stale(item),
@@ -102,7 +108,7 @@ impl Seen {
     pub(crate) const fn cas(&self) -> Option<u64> {
         match self {
             Self::Missing => None,
-            Self::Nothing(cas) => *cas,
+            Self::Nothing(cas) | Self::Leased(cas) => *cas,
             Self::Tombstone(item) | Self::Fresh(item) | Self::Stale(item) => item.cas,
         }
     }
@@ -121,6 +127,11 @@ impl Seen {
             _ => Duration::ZERO,
         }
     }
+}
+
+/// Whether an item only keeps the place of a value that somebody is loading.
+fn is_place(item: &RawItem) -> bool {
+    item.is_place() || item.client_flags == LEASE
 }
 
 /// How a flight ended.
@@ -221,8 +232,25 @@ impl Client {
         F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<Option<T>, E>> + Send,
     {
+        let fetched = self.get_or_refresh_untold(key.as_ref(), policy, load).await;
+        meter::refreshed(&fetched);
+        fetched
+    }
+
+    async fn get_or_refresh_untold<T, E, F, L>(
+        &self,
+        key: &[u8],
+        policy: &Policy,
+        load: F,
+    ) -> Result<Fetched<T>, Error>
+    where
+        T: Encode + Decode + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send,
+    {
         policy.check(self.inner().options.tombstone)?;
-        let place = self.inner().place(key.as_ref())?;
+        let mut place = self.inner().place(key)?;
         let near = self.inner().near.as_ref();
         if let Some(item) = near.and_then(|near| near.get(&place.key))
             && let Seen::Fresh(item) = Seen::of(Reply::Item(item), policy)
@@ -234,12 +262,8 @@ impl Client {
             });
         }
         let asked = near.map(|near| (near, near.ticket()));
-        let reply = match place.call(Verb::Get).await {
-            Ok(reply) => Some(reply),
-            // A proxy says so of a node that is down.
-            Err(Error::Unavailable { .. } | Error::Timeout { .. } | Error::Server { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        let mut policy = Cow::Borrowed(policy);
+        let reply = self.first_look(&mut place, &mut policy).await?;
         let is_reachable = reply.is_some();
         let key = place.key.clone();
         let fetched = |payload, source| {
@@ -249,13 +273,13 @@ impl Client {
             })
         };
         let tally = &self.inner().tally;
-        match reply.map_or(Seen::Missing, |reply| Seen::of(reply, policy)) {
+        match reply.map_or(Seen::Missing, |reply| Seen::of(reply, &policy)) {
             Seen::Fresh(item) => {
                 tally.hits.one();
                 if let TimeLeft::Seconds(left) = item.time_left
                     && policy.is_early(left)
                 {
-                    self.refresh_behind(place, policy, item.cas, load);
+                    self.refresh_behind(place, &policy, item.cas, load);
                 }
                 if let Some((near, ticket)) = asked {
                     near.keep(&key, &item, ticket);
@@ -264,7 +288,7 @@ impl Client {
             }
             Seen::Stale(item) => {
                 tally.stale.one();
-                self.refresh_behind(place, policy, None, load);
+                self.refresh_behind(place, &policy, None, load);
                 fetched(self.inner().decode(item)?, Source::Stale)
             }
             Seen::Nothing(_) => {
@@ -274,12 +298,38 @@ impl Client {
                     source: Source::Fresh,
                 })
             }
-            Seen::Missing | Seen::Tombstone(_) => {
+            Seen::Missing | Seen::Leased(_) | Seen::Tombstone(_) => {
                 tally.misses.add(u64::from(is_reachable));
-                let flight = Flight::new(self, place, policy, None);
+                let flight = Flight::new(self, place, &policy, None);
                 let landed = self.fly(flight, is_reachable, load);
                 landed.await
             }
+        }
+    }
+
+    /// What there is; `None` if nobody can be asked. All that follows happens in the gutter if the entry's node is down:
+    /// the lock, the fill, and what they look at.
+    async fn first_look(
+        &self,
+        place: &mut Place,
+        policy: &mut Cow<'_, Policy>,
+    ) -> Result<Option<Reply>, Error> {
+        let mut reply = place.node.call(place.op(Verb::Get)).await;
+        if let Err(Error::Unavailable { .. }) = reply
+            && let Some((there, life_max)) = place.detour()
+        {
+            place.node.count_detour();
+            *policy = Cow::Owned(policy.at_most(life_max));
+            *place = there;
+            reply = place.node.call(place.op(Verb::Get)).await;
+        }
+        match reply {
+            Ok(reply) => Ok(Some(reply)),
+            // A proxy says so of a node that is down.
+            Err(Error::Unavailable { .. } | Error::Timeout { .. } | Error::Server { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -358,5 +408,34 @@ impl Client {
             landing.land(landed);
         });
         (receiver, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyPolicy;
+
+    #[test]
+    fn as_many_busy_locks_are_remembered_as_there_may_be() {
+        let flights = Flights::default();
+        let key = |number: usize| {
+            KeyPolicy::Hash
+                .wire_key(format!("k:{number}").as_bytes())
+                .unwrap()
+        };
+        let until = clock::now() + Duration::from_mins(1);
+        for number in 0..BUSY_MAX {
+            flights.note_busy(&key(number), until);
+        }
+        assert!((0..BUSY_MAX).all(|number| flights.is_busy(&key(number))));
+        // One more, and all others are forgotten: somebody tries once too often.
+        flights.note_busy(&key(BUSY_MAX), until);
+        assert!(flights.is_busy(&key(BUSY_MAX)) && !flights.is_busy(&key(0)));
+        assert_eq!(flights.book().busy.len(), 1);
+        // What is over is not remembered.
+        flights.note_busy(&key(0), clock::now());
+        assert!(!flights.is_busy(&key(0)));
+        assert_eq!(flights.book().busy.len(), 1);
     }
 }

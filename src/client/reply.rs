@@ -40,6 +40,26 @@ pub(crate) struct RawItem {
     pub(crate) time_left: TimeLeft,
     /// It has been marked as stale.
     pub(crate) stale: bool,
+    pub(crate) turn: Turn,
+}
+
+/// Whose turn the server says it is to make an item anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of who gets this reply.
+    Own,
+    /// Another's.
+    Others,
+}
+
+impl RawItem {
+    /// Whether it only keeps the place of a value that somebody is loading, as the server made it.
+    pub(crate) fn is_place(&self) -> bool {
+        self.turn != Turn::None && self.client_flags == 0 && self.value.is_empty()
+    }
 }
 
 /// A node's answer to one op.
@@ -222,7 +242,7 @@ impl ReplyReader {
             return Err(OutOfStep("the reply to another request"));
         }
         let is_number = matches!(verb, Verb::Arithmetic(..));
-        let has_value = is_number || matches!(verb, Verb::Get | Verb::GetAndTouch(_));
+        let has_value = is_number || verb.is_lookup();
         Ok(Some(match reply.status {
             MetaStatus::Value(len) if has_value => {
                 self.expect_value(item, len)?;
@@ -250,7 +270,7 @@ impl ReplyReader {
     fn classic(&mut self, op: &Op, response: Response<'_>) -> Result<Option<Reply>, OutOfStep> {
         let part = std::mem::replace(&mut self.part, Part::Line);
         Ok(Some(match (&op.verb, response, part) {
-            (Verb::Get | Verb::GetAndTouch(_), Response::Value(header), Part::Line) => {
+            (verb, Response::Value(header), Part::Line) if verb.is_lookup() => {
                 if header.key.as_bytes() != &op.key.text[..] {
                     return Err(OutOfStep("the value of another key"));
                 }
@@ -275,8 +295,8 @@ impl ReplyReader {
             (Verb::GetMany(_), Response::Error(_), _) if !self.items.is_empty() => {
                 return Err(OutOfStep("half of an answer"));
             }
-            (Verb::Get | Verb::GetAndTouch(_), Response::End, Part::Hit(item)) => Reply::Item(item),
-            (Verb::Get | Verb::GetAndTouch(_), Response::End, Part::Line) => Reply::Miss,
+            (verb, Response::End, Part::Hit(item)) if verb.is_lookup() => Reply::Item(item),
+            (verb, Response::End, Part::Line) if verb.is_lookup() => Reply::Miss,
             (Verb::Stats(_), Response::Stat { name, value }, part) => {
                 let mut stats = match part {
                     Part::Stats(stats) => stats,
@@ -346,6 +366,8 @@ fn facts(reply: MetaReply<'_>) -> (RawItem, &[u8]) {
                 };
             }
             b'X' => item.stale = true,
+            b'W' => item.turn = Turn::Own,
+            b'Z' => item.turn = Turn::Others,
             _ => {}
         }
     }

@@ -100,6 +100,26 @@ pub(crate) const fn ceil_secs(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(more)
 }
 
+/// The same, but at most this long from now on.
+pub(crate) fn at_most(exptime: Exptime, life_max: Duration) -> Exptime {
+    at_most_from(clock::unix_time(), exptime, life_max)
+}
+
+fn at_most_from(now: Duration, exptime: Exptime, life_max: Duration) -> Exptime {
+    let Ok(given) = u32::try_from(exptime.get()) else {
+        return exptime;
+    };
+    let left = match given {
+        0 => u64::MAX,
+        relative if relative <= EXPTIME_RELATIVE_MAX => relative.into(),
+        absolute => u64::from(absolute).saturating_sub(now.as_secs()),
+    };
+    if left <= ceil_secs(life_max) {
+        return exptime;
+    }
+    Ttl::after(life_max).exptime_at(now, 0.5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +144,19 @@ mod tests {
         assert_eq!(wire(Ttl::at(UNIX_EPOCH)), -1);
         let later = UNIX_EPOCH + NOW + Duration::from_secs(1);
         assert_eq!(wire(Ttl::at(later)), 1_800_000_001);
+    }
+
+    #[test]
+    fn a_life_has_an_end_where_it_must() {
+        let at_most =
+            |seconds| at_most_from(NOW, Exptime::new(seconds), Duration::from_secs(10)).get();
+        assert_eq!(at_most(0), 10);
+        assert_eq!(at_most(-1), -1);
+        assert_eq!(at_most(10), 10);
+        assert_eq!(at_most(11), 10);
+        assert_eq!(at_most(1_800_000_010), 1_800_000_010);
+        assert_eq!(at_most(1_800_000_011), 10);
+        assert_eq!(at_most(1_799_999_999), 1_799_999_999);
     }
 
     #[test]

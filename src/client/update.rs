@@ -49,7 +49,9 @@ impl Client {
     /// The value and what to compare with. A tombstone has no value, but is there to be replaced. A node that is down is
     /// an error: an update must not begin from nothing.
     async fn for_update<T: Decode>(&self, key: &[u8]) -> Result<(Option<T>, Option<u64>), Error> {
-        let reply = self.inner().place(key)?.call(crate::op::Verb::Get).await?;
+        let place = self.inner().place(key)?;
+        // Not in the gutter: what is to be compared is at the node.
+        let reply = place.node.call(place.op(crate::op::Verb::Get)).await?;
         let cas = match &reply {
             crate::reply::Reply::Item(item) => item.cas,
             _ => None,

@@ -119,6 +119,11 @@ impl ErrorReply<'static> {
     pub const NO_CLUSTER_NODES: Self = Self(b"SERVER_ERROR no node of the cluster is known yet");
     /// The server was started with `-F`.
     pub const FLUSH_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR flush_all not allowed");
+    /// The server was started with `-F`.
+    pub const FLUSH_NAMESPACE_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR flush_namespace not allowed");
+    /// The server does not tell keys.
+    pub const HOT_KEYS_NOT_ALLOWED: Self =
+        Self(b"CLIENT_ERROR stats hotkeys tells keys: start the server with --show-keys");
     /// The server was started with `-X`.
     pub const CACHEDUMP_NOT_ALLOWED: Self = Self(b"CLIENT_ERROR stats cachedump not allowed");
     /// The server was started with `-X`.

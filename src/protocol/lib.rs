@@ -49,8 +49,8 @@ pub use meta::{KeyBuffer, Meta, MetaStorage, put_base64};
 pub use meta_flags::{MetaFlags, MetaMode};
 pub use meta_reply::{MetaFacts, MetaMarks, MetaReply, MetaStatus};
 pub use request::{
-    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve,
-    Storage, StorageMode, Touch, Verbosity,
+    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, FlushNamespace, MemoryLimit, Request,
+    Retrieve, Storage, StorageMode, Touch, Verbosity,
 };
 pub use response::{Response, ValueHeader};
 pub use scan::{Tokens, parse_u32};

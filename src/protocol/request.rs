@@ -18,6 +18,8 @@ pub enum Request<'a> {
     Touch(Touch<'a>),
     /// `flush_all`.
     FlushAll(FlushAll),
+    /// `flush_namespace`, which memcached has not.
+    FlushNamespace(FlushNamespace<'a>),
     /// `verbosity`.
     Verbosity(Verbosity),
     /// `cache_memlimit`.
@@ -56,6 +58,7 @@ impl Request<'_> {
             Self::Delete(request) => request.noreply,
             Self::Touch(request) => request.noreply,
             Self::FlushAll(request) => request.noreply,
+            Self::FlushNamespace(request) => request.noreply,
             Self::Verbosity(request) => request.noreply,
             Self::MemoryLimit(request) => request.noreply,
             Self::Retrieve(_)
@@ -82,6 +85,8 @@ pub enum AdminCommand {
     Config,
     /// `debugtime`.
     DebugTime,
+    /// `drain`, which memcached has not.
+    Drain,
     /// `lru`.
     Lru,
     /// `lru_crawler`.
@@ -100,6 +105,7 @@ impl AdminCommand {
         match self {
             Self::Config => b"config",
             Self::DebugTime => b"debugtime",
+            Self::Drain => b"drain",
             Self::Lru => b"lru",
             Self::LruCrawler => b"lru_crawler",
             Self::RefreshCerts => b"refresh_certs",
@@ -284,6 +290,26 @@ pub struct FlushAll {
     pub delay: Exptime,
     /// See [`Request::is_noreply`].
     pub noreply: bool,
+}
+
+/// `flush_namespace name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushNamespace<'a> {
+    /// As the server tells it: one word.
+    pub name: Key<'a>,
+    /// See [`Request::is_noreply`].
+    pub noreply: bool,
+}
+
+impl<'a> FlushNamespace<'a> {
+    /// Wants an answer.
+    pub const fn new(name: Key<'a>) -> Self {
+        Self {
+            name,
+            noreply: false,
+        }
+    }
 }
 
 /// `verbosity level`.

@@ -5,8 +5,8 @@ use crate::limits::{
     TOKENS_MAX, VALUE_LEN_MAX,
 };
 use crate::request::{
-    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, MemoryLimit, Request, Retrieve,
-    Storage, StorageMode, Touch, Verbosity,
+    AdminCommand, Arithmetic, ArithmeticOp, Delete, FlushAll, FlushNamespace, MemoryLimit, Request,
+    Retrieve, Storage, StorageMode, Touch, Verbosity,
 };
 use crate::scan::{self, Tokens};
 use crate::{ErrorReply, Exptime, Key, Keys, meta};
@@ -183,6 +183,7 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"version" => Ok(Request::Version),
         b"config" => Ok(Request::Admin(AdminCommand::Config, rest.trim_ascii())),
         b"debugtime" => Ok(Request::Admin(AdminCommand::DebugTime, rest.trim_ascii())),
+        b"drain" => Ok(Request::Admin(AdminCommand::Drain, rest.trim_ascii())),
         b"lru" => Ok(Request::Admin(AdminCommand::Lru, rest.trim_ascii())),
         b"lru_crawler" => Ok(Request::Admin(AdminCommand::LruCrawler, rest.trim_ascii())),
         b"refresh_certs" => Ok(Request::Admin(
@@ -192,6 +193,7 @@ fn decode_line(line: &[u8]) -> Result<Request<'_>, Refusal> {
         b"slabs" => Ok(Request::Admin(AdminCommand::Slabs, rest.trim_ascii())),
         b"watch" => Ok(Request::Admin(AdminCommand::Watch, rest.trim_ascii())),
         b"flush_all" => flush_all(rest),
+        b"flush_namespace" => flush_namespace(rest),
         b"verbosity" => verbosity(rest),
         b"cache_memlimit" => Ok(memory_limit(rest)),
         b"shutdown" => Ok(Request::Shutdown(rest.trim_ascii())),
@@ -336,6 +338,14 @@ fn flush_all(rest: &[u8]) -> Result<Request<'_>, Refusal> {
     Ok(Request::FlushAll(FlushAll { delay, noreply }))
 }
 
+fn flush_namespace(rest: &[u8]) -> Result<Request<'_>, Refusal> {
+    let name = Tokens::new(rest).next().ok_or(BAD_FORMAT)?;
+    let noreply = is_noreply(rest, 1);
+    let name =
+        Key::from_token(name).ok_or_else(|| Refusal::new(ErrorReply::BAD_FORMAT, noreply))?;
+    Ok(Request::FlushNamespace(FlushNamespace { name, noreply }))
+}
+
 fn verbosity(rest: &[u8]) -> Result<Request<'_>, Refusal> {
     let noreply = is_noreply(rest, 0);
     let token = Tokens::new(rest).next().ok_or(BAD_FORMAT)?;
@@ -378,6 +388,10 @@ impl Request<'_> {
             Self::FlushAll(request) => {
                 out.put_slice(b"flush_all");
                 put_number(out, request.delay.get());
+            }
+            Self::FlushNamespace(request) => {
+                out.put_slice(b"flush_namespace ");
+                out.put_slice(request.name.as_bytes());
             }
             Self::Verbosity(request) => {
                 out.put_slice(b"verbosity");

@@ -78,14 +78,14 @@ impl Access {
         Ok(Self { logins, tls })
     }
 
-    /// Reads the logins again. If they cannot be used, those that there are stay.
-    pub(crate) fn reload_logins(&self) -> Result<(), AccessError> {
+    /// Reads the logins again; returns whether there are to be any. If they cannot be used, those that there are stay.
+    pub(crate) fn reload_logins(&self) -> Result<bool, AccessError> {
         let Some((path, logins)) = &self.logins else {
-            return Ok(());
+            return Ok(false);
         };
         let new = Logins::read(path).map_err(|error| AccessError::logins(path, &error))?;
         *lock(logins) = Arc::new(new);
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the certificates again, for connections to come; returns whether there is TLS. If they cannot be used,

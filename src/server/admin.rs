@@ -3,10 +3,15 @@
 use crate::config::ConfigError;
 use crate::listener;
 use crate::metrics;
+use crate::page;
 use crate::shared::Shared;
+use crate::status::Status;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -46,6 +51,8 @@ const REQUEST_LEN_MAX: usize = 8192;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
 /// Where to tell metrics and health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,34 +171,53 @@ fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Full<Bytes>>
         return response;
     }
     match path {
-        "/" => text(StatusCode::OK, INDEX),
-        "/metrics" => page(
+        "/" => status_page(shared),
+        "/metrics" => answer_with(
             StatusCode::OK,
             metrics::CONTENT_TYPE,
             metrics::render(shared),
         ),
+        "/api/v1/stats" => stats(shared),
         "/livez" => live(shared),
         "/readyz" if shared.stopping.load(Ordering::Relaxed) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         }
+        "/readyz" if shared.draining.load(Ordering::Relaxed) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(
             StatusCode::NOT_FOUND,
-            "no such path: / lists those that are\n",
+            "no such path: / names those that are\n",
         ),
     }
 }
 
-const INDEX: &str = concat!(
-    "nuthatch ",
-    env!("CARGO_PKG_VERSION"),
-    "
+fn status_page(shared: &Shared) -> Response<Full<Bytes>> {
+    let body = match page::render(&Status::read(shared)) {
+        Ok(body) => body,
+        Err(error) => return failed(&error),
+    };
+    let mut response = answer_with(StatusCode::OK, HTML, body);
+    if let Ok(policy) = HeaderValue::from_str(&page::POLICY) {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    }
+    response
+}
 
-/metrics  for Prometheus
-/livez    200 while all workers run, else 503
-/readyz   200 while clients are served, 503 once the daemon stops
-"
-);
+fn stats(shared: &Shared) -> Response<Full<Bytes>> {
+    match serde_json::to_string(&Status::read(shared)) {
+        Ok(body) => answer_with(StatusCode::OK, JSON, body + "\n"),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &serde_json::Error) -> Response<Full<Bytes>> {
+    let reason = format!("please report this: {error}\n");
+    text(StatusCode::INTERNAL_SERVER_ERROR, reason)
+}
 
 fn live(shared: &Shared) -> Response<Full<Bytes>> {
     match shared.hanging() {
@@ -204,10 +230,10 @@ fn live(shared: &Shared) -> Response<Full<Bytes>> {
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    page(status, TEXT, body)
+    answer_with(status, TEXT, body)
 }
 
-fn page(
+fn answer_with(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
@@ -217,6 +243,8 @@ fn page(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let no_guess = HeaderValue::from_static("nosniff");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, no_guess);
     response
 }
 

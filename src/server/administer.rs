@@ -10,6 +10,7 @@ use crate::watch::Streams;
 use nuthatch_protocol::{
     AdminCommand, ErrorReply, MemoryLimit, Request, Response, Tokens, parse_u32,
 };
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What `version` answers. Clients look for the release of memcached whose commands they may use; a
@@ -49,6 +50,7 @@ pub(crate) fn answer(
 ) -> Administered {
     Answer(match request {
         Request::FlushAll(request) => context.flush_all(*request),
+        Request::FlushNamespace(request) => context.flush_namespace(*request),
         Request::Verbosity(request) => {
             shared.log_level.set(request.level);
             Response::Ok
@@ -67,6 +69,7 @@ pub(crate) fn answer(
         Request::Admin(AdminCommand::Lru, arguments) => shared.lock_tuning().lru(arguments),
         Request::Admin(AdminCommand::Slabs, arguments) => shared.lock_tuning().slabs(arguments),
         Request::Admin(AdminCommand::RefreshCerts, _) => refresh_certificates(shared),
+        Request::Admin(AdminCommand::Drain, arguments) => drain(shared, arguments),
         Request::Admin(AdminCommand::DebugTime, arguments) => debug_time(shared, arguments),
         Request::Admin(AdminCommand::Watch, streams) => return watch(shared, streams, out),
         Request::Version => Response::Version(version(shared).as_bytes()),
@@ -77,6 +80,22 @@ pub(crate) fn answer(
         // Also a request of a later version of the protocol.
         _ => Response::Error(ErrorReply::UNKNOWN_COMMAND),
     })
+}
+
+/// Tells probes that no more clients shall come, or with `off` that they may again. All are served meanwhile.
+fn drain(shared: &Shared, arguments: &[u8]) -> Response<'static> {
+    if !shared.config.settings.allowed.shutdown {
+        return Response::Error(ErrorReply::SHUTDOWN_DISABLED);
+    }
+    let is_draining = match arguments {
+        b"" => true,
+        b"off" => false,
+        _ => return Response::Error(ErrorReply::BAD_FORMAT),
+    };
+    if shared.draining.swap(is_draining, Ordering::Relaxed) != is_draining {
+        tracing::info!(is_draining, "a client asked for that");
+    }
+    Response::Ok
 }
 
 /// `p` lets the clock stand still, `r` lets it go on, a number moves it on by so many seconds.

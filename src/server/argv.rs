@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::administer::VERSION;
 use crate::flags::Flags;
+use crate::tools;
 
 /// Whether the program is to be memcached and nothing else: it is called so, or an image puts the name in front.
 pub fn is_memcached(arguments: &[OsString]) -> bool {
@@ -24,10 +25,18 @@ pub fn command(arguments: &[OsString]) -> Command {
     let command = if is_memcached(arguments) {
         command.name("memcached").version(VERSION)
     } else {
-        command
+        let more = command.get_after_help().map(ToString::to_string);
+        let more = [more.unwrap_or_default(), verbs()].join("\n\n");
+        command.after_help(more)
     };
     let first_line = command.render_version();
     command.before_help(first_line)
+}
+
+/// What `nuthatch` can do besides serving.
+fn verbs() -> String {
+    let verbs = tools::verbs().join(", ");
+    format!("Instead of flags there may be a verb: {verbs}. `nuthatch VERB --help` says more.")
 }
 
 /// The arguments as clap understands them.

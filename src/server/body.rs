@@ -58,8 +58,8 @@ pub(crate) enum Received {
 
 /// Reads a large value, of which `begun` has arrived.
 ///
-/// The buffer grows with the bytes received, never with the bytes announced: it is at most twice
-/// what the client has really sent, or [`GROWTH_LEN_MIN`], and all of it is charged to `arriving`.
+/// The buffer is one that another value has left, or it grows with the bytes received, never with the bytes announced:
+/// it is at most twice what the client has really sent, or [`GROWTH_LEN_MIN`]. All of it is charged to `arriving`.
 ///
 /// # Cancel safety
 /// Not cancel-safe: what was read is lost. Only a closing connection cancels it.
@@ -73,7 +73,10 @@ where
     S: AsyncRead + Unpin,
 {
     let body_len = usize::try_from(body_len(request)).unwrap_or(usize::MAX);
-    let mut body = Vec::new();
+    let mut body = arriving.take_buffer(body_len).unwrap_or_default();
+    if body.capacity() > 0 {
+        body.extend_from_slice(begun);
+    }
     while body.len() < body_len {
         let missing = body_len.saturating_sub(body.len());
         if body.len() == body.capacity() {
@@ -101,6 +104,8 @@ where
     }
     let value_len = body_len.saturating_sub(LINE_END.len());
     let terminated = body.ends_with(LINE_END);
+    // A buffer that another value has left may be longer.
+    body.shrink_to(body_len);
     body.truncate(value_len);
     Ok(if terminated {
         Received::Value(Bytes::from(body))

@@ -4,6 +4,8 @@ use crate::address::{self, Listen};
 use crate::admin::{self, AdminAddress};
 use crate::cluster::ClusterSource;
 use crate::flags::Flags;
+use crate::given::Setting;
+use crate::insight::Rules;
 use crate::options::{self, Extended};
 use crate::snapshot::{self, SnapshotFile};
 use crate::tls::TlsFiles;
@@ -58,6 +60,8 @@ pub struct Allowed {
     pub watch: bool,
     /// `shutdown`.
     pub shutdown: bool,
+    /// `stats hotkeys`, and whatever else tells keys that are used.
+    pub show_keys: bool,
 }
 
 /// How to run a daemon.
@@ -93,6 +97,8 @@ pub struct Config {
     pub user: Option<String>,
     /// What is between the prefix of a key and the rest of it, if requests are to be counted by prefixes.
     pub prefix_delimiter: Option<u8>,
+    /// What keys are divided into.
+    pub namespaces: Rules,
     /// What was said of the protocol: `auto` or `ascii`.
     pub protocol: String,
     /// Where the nodes are known from that clients are told of, if they are.
@@ -111,6 +117,8 @@ pub struct Config {
     pub snapshot: Option<SnapshotFile>,
     /// Flags that have no effect, and why.
     pub notes: Vec<String>,
+    /// What was given for each flag, and where; empty if nobody knows.
+    pub origins: Vec<Setting>,
 }
 
 /// Why flags cannot be followed; the exit codes are memcached's.
@@ -168,6 +176,7 @@ impl Config {
                     dump: !flags.disable_dumping,
                     watch: !flags.disable_watch,
                     shutdown: flags.enable_shutdown,
+                    show_keys: flags.show_keys,
                 },
                 extended,
             },
@@ -187,6 +196,7 @@ impl Config {
                 .prefix_delimiter
                 .as_ref()
                 .and_then(|text| text.bytes().next()),
+            namespaces: Rules::parse(&flags.namespaces)?,
             protocol: flags.protocol.clone(),
             cluster: ClusterSource::from_flags(flags)?,
             core_dumps: flags.enable_coredumps,
@@ -196,6 +206,7 @@ impl Config {
             tls,
             snapshot: snapshot(flags)?,
             notes,
+            origins: Vec::new(),
         })
     }
 }

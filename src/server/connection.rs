@@ -467,6 +467,8 @@ where
             self.flush(turn).await?;
             if turn.is_over() {
                 self.worker.counters().increment(Count::ConnYields);
+                // A worker that stops waits for the answers to what it has read.
+                let _sending = self.worker.begin_sending();
                 tokio::task::yield_now().await;
                 *turn = Turn::begin(self.worker, self.fd());
             } else {

@@ -1,9 +1,11 @@
 //! [`Counters`]: what one thread has counted; nobody else writes there.
 
+use crate::insight::{HotKeySampler, Requests};
 use crate::latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted. The names are those of `stats`.
+/// What is counted. The names are those of `stats`; those that begin with Miss are not there: misses of keys whose items
+/// are no longer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
     CmdGet,
@@ -15,6 +17,10 @@ pub(crate) enum Count {
     GetMisses,
     GetExpired,
     GetFlushed,
+    MissEvicted,
+    MissDeleted,
+    MissExpired,
+    MissFlushed,
     DeleteMisses,
     DeleteHits,
     IncrMisses,
@@ -51,6 +57,8 @@ const COUNTS: usize = Count::TimeInListenDisabledUs as usize + 1;
 pub(crate) struct Counters {
     counts: [AtomicU64; COUNTS],
     pub(crate) latencies: Latencies,
+    pub(crate) namespaces: Requests,
+    pub(crate) hot_keys: HotKeySampler,
 }
 
 impl Default for Counters {
@@ -58,6 +66,8 @@ impl Default for Counters {
         Self {
             counts: [const { AtomicU64::new(0) }; COUNTS],
             latencies: Latencies::default(),
+            namespaces: Requests::default(),
+            hot_keys: HotKeySampler::default(),
         }
     }
 }

@@ -3,17 +3,18 @@
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::counters::{Count, Counters};
+use crate::insight::{Event as Asked, Namespaces};
 use crate::output::Output;
 use crate::prefix_stats::Event;
 use crate::storing::Storing;
 use crate::watch::{Streams, Watch};
 use nuthatch_protocol::{
-    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, Key, KeyBuffer, Lifetime,
-    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
+    Arithmetic, ArithmeticOp, Delete, ErrorReply, Exptime, FlushAll, FlushNamespace, Key,
+    KeyBuffer, Lifetime, Response, Retrieve, Storage, StorageMode, Touch, ValueHeader,
 };
 use nuthatch_store::{
-    Arithmetic as ArithmeticOutcome, Expiry, Fetch, Hit, Lookup, Miss, NewItem, NewValue, Store,
-    StoreOutcome, Time,
+    Arithmetic as ArithmeticOutcome, Departure, Expiry, Fetch, Hit, Lookup, Miss, NewItem,
+    NewValue, Store, StoreOutcome, Time,
 };
 use std::time::Duration;
 
@@ -25,16 +26,19 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
     pub(crate) watch: Watch<'a>,
+    pub(crate) namespaces: Option<&'a Namespaces>,
 }
 
 impl Context<'_> {
     /// Looks up one key of a retrieval; a hit goes to `out`, which must have room for it.
     pub(crate) fn retrieve(&self, request: &Retrieve<'_>, key: Key<'_>, out: &mut Output) {
+        let mut namespace = 0;
         let visit = |hit: Hit<'_>| {
             let value_len = hit.value.as_slice().len();
             let mut header = ValueHeader::new(key, hit.client_flags, value_len as u64);
             header.cas = request.with_cas.then(|| self.shown_cas(hit.cas));
             out.put_hit(header, hit.value);
+            namespace = hit.namespace;
             value_len
         };
         let now = self.now.time;
@@ -57,15 +61,25 @@ impl Context<'_> {
         let (event, found) = match lookup {
             Lookup::Hit(value_len) => {
                 self.counters.increment(hits);
+                self.counters.namespaces.count(namespace, Asked::GetHit);
                 (Event::Hit, Ok(value_len))
             }
             Lookup::Miss(miss) => {
-                self.count_miss(misses, miss);
+                self.count_miss(misses, miss, key.as_bytes());
+                self.count_asked(key.as_bytes(), Asked::GetMiss);
                 (Event::Miss, Err(miss))
             }
         };
+        let bytes = found.unwrap_or_default();
+        self.counters.hot_keys.note(key.as_bytes(), bytes);
         self.count_prefix(key.as_bytes(), event);
         self.watch.fetched(key.as_bytes(), found, self.now);
+    }
+
+    /// Counts a request in the namespace of its key.
+    pub(crate) fn count_asked(&self, key: &[u8], asked: Asked) {
+        let namespace = self.namespaces.map_or(0, |known| known.find(key));
+        self.counters.namespaces.count(namespace, asked);
     }
 
     fn count_prefix(&self, key: &[u8], event: Event) {
@@ -75,13 +89,24 @@ impl Context<'_> {
         }
     }
 
-    pub(crate) fn count_miss(&self, misses: Count, miss: Miss) {
+    pub(crate) fn count_miss(&self, misses: Count, miss: Miss, key: &[u8]) {
         self.counters.increment(misses);
         match miss {
-            Miss::Absent => {}
+            Miss::Absent => self.count_departure(key),
             Miss::Expired => self.counters.increment(Count::GetExpired),
             Miss::Flushed => self.counters.increment(Count::GetFlushed),
         }
+    }
+
+    fn count_departure(&self, key: &[u8]) {
+        let count = match self.store.departure(key) {
+            None | Some(Departure::Dead(Miss::Absent)) => return,
+            Some(Departure::Evicted) => Count::MissEvicted,
+            Some(Departure::Deleted) => Count::MissDeleted,
+            Some(Departure::Dead(Miss::Expired)) => Count::MissExpired,
+            Some(Departure::Dead(Miss::Flushed)) => Count::MissFlushed,
+        };
+        self.counters.increment(count);
     }
 
     /// A storage command whose value has arrived.
@@ -106,6 +131,7 @@ impl Context<'_> {
         };
         self.counters.increment(Count::CmdSet);
         self.count_prefix(key, Event::Set);
+        self.counters.hot_keys.note(key, value.as_slice().len());
         let outcome = match request.mode {
             StorageMode::Set => self.store.set(key, item(value), now),
             StorageMode::Add => self.store.add(key, item(value), now),
@@ -249,6 +275,7 @@ impl Context<'_> {
 
     pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
         let (key, now) = (request.key.as_bytes(), self.now.time);
+        self.counters.hot_keys.note(key, 0);
         let (outcome, hits, misses) = match request.op {
             ArithmeticOp::Incr => (
                 self.store.incr(key, request.delta, now),
@@ -268,6 +295,7 @@ impl Context<'_> {
             }
             ArithmeticOutcome::NotFound => {
                 self.counters.increment(misses);
+                self.count_asked(key, Asked::ArithMiss);
                 Response::NotFound
             }
             ArithmeticOutcome::NonNumeric => Response::Error(ErrorReply::NON_NUMERIC),
@@ -281,15 +309,18 @@ impl Context<'_> {
     pub(crate) fn delete(&self, request: &Delete<'_>) -> Response<'static> {
         let key = request.key.as_bytes();
         self.count_prefix(key, Event::Delete);
+        self.counters.hot_keys.note(key, 0);
         let watched_len = self.watched_len(key);
         if self.store.delete(key, self.now.time) {
             self.counters.increment(Count::DeleteHits);
+            self.count_asked(key, Asked::DeleteHit);
             if let Some(len) = watched_len {
                 self.watch.deleted(key, "delete", len, self.now);
             }
             Response::Deleted
         } else {
             self.counters.increment(Count::DeleteMisses);
+            self.count_asked(key, Asked::DeleteMiss);
             Response::NotFound
         }
     }
@@ -297,14 +328,15 @@ impl Context<'_> {
     pub(crate) fn touch(&self, request: &Touch<'_>) -> Response<'static> {
         self.counters.increment(Count::CmdTouch);
         let expiry = self.expiry(request.exptime);
-        if self
-            .store
-            .touch(request.key.as_bytes(), expiry, self.now.time)
-        {
+        let key = request.key.as_bytes();
+        self.counters.hot_keys.note(key, 0);
+        if self.store.touch(key, expiry, self.now.time) {
             self.counters.increment(Count::TouchHits);
+            self.count_asked(key, Asked::TouchHit);
             Response::Touched
         } else {
             self.counters.increment(Count::TouchMisses);
+            self.count_asked(key, Asked::TouchMiss);
             Response::NotFound
         }
     }
@@ -320,6 +352,21 @@ impl Context<'_> {
         };
         self.store.flush(at, self.now.time);
         Response::Ok
+    }
+
+    pub(crate) fn flush_namespace(&self, request: FlushNamespace<'_>) -> Response<'static> {
+        self.counters.increment(Count::CmdFlush);
+        if !self.settings.allowed.flush {
+            return Response::Error(ErrorReply::FLUSH_NAMESPACE_NOT_ALLOWED);
+        }
+        let known = self.namespaces;
+        match known.and_then(|known| known.by_name(request.name.as_bytes())) {
+            Some(namespace) => {
+                self.store.flush_namespace(namespace, self.now.time);
+                Response::Ok
+            }
+            None => Response::NotFound,
+        }
     }
 
     /// When an item dies.

@@ -2,6 +2,7 @@
 
 use crate::counters::Count;
 use crate::execute::Context;
+use crate::insight::Event as Asked;
 use crate::output::Output;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -51,25 +52,29 @@ impl Context<'_> {
             } else {
                 out.put_meta(MetaStatus::Done, flags, &facts, marks);
             }
-            hit.value.as_slice().len()
+            (hit.value.as_slice().len(), hit.namespace)
         });
         let found = match looked {
-            Lookup::Hit(value_len) => Ok(value_len),
+            Lookup::Hit((value_len, _)) => Ok(value_len),
             Lookup::Miss(miss) => Err(miss),
         };
+        self.counters.hot_keys.note(key, found.unwrap_or_default());
         self.watch.fetched(key, found, self.now);
         match looked {
-            Lookup::Hit(_) if touch.is_some() => {
-                self.counters.increment(Count::CmdTouch);
-                self.counters.increment(Count::TouchHits);
-            }
-            Lookup::Hit(_) => {
-                self.counters.increment(Count::CmdGet);
-                self.counters.increment(Count::GetHits);
+            Lookup::Hit((_, namespace)) => {
+                self.counters.namespaces.count(namespace, Asked::GetHit);
+                let (count, hits) = if touch.is_some() {
+                    (Count::CmdTouch, Count::TouchHits)
+                } else {
+                    (Count::CmdGet, Count::GetHits)
+                };
+                self.counters.increment(count);
+                self.counters.increment(hits);
             }
             Lookup::Miss(miss) => {
                 self.counters.increment(Count::CmdGet);
-                self.count_miss(Count::GetMisses, miss);
+                self.count_miss(Count::GetMisses, miss, key);
+                self.count_asked(key, Asked::GetMiss);
                 if !flags.has(b'q') {
                     put(MetaStatus::Miss, request, key, out);
                 }
@@ -89,6 +94,7 @@ impl Context<'_> {
         let mut buffer = KeyBuffer::default();
         let key = meta.key_bytes(&mut buffer);
         let write = self.write(flags);
+        self.counters.hot_keys.note(key, value.as_slice().len());
         let item = NewItem {
             client_flags: flags.client_flags(),
             expiry: self.expiry(flags.new_exptime().unwrap_or(Exptime::NEVER)),
@@ -148,11 +154,13 @@ impl Context<'_> {
             touch,
             cas: flags.new_cas(),
         };
+        self.counters.hot_keys.note(key, 0);
         let watched_len = self.watched_len(key);
         let status = match self.store.remove(key, &remove, self.now.time) {
             Removal::Done => {
                 if !remove.stale {
                     self.counters.increment(Count::DeleteHits);
+                    self.count_asked(key, Asked::DeleteHit);
                     if let Some(len) = watched_len {
                         self.watch.deleted(key, "md", len, self.now);
                     }
@@ -164,10 +172,12 @@ impl Context<'_> {
             }
             Removal::NotFound => {
                 self.counters.increment(Count::DeleteMisses);
+                self.count_asked(key, Asked::DeleteMiss);
                 MetaStatus::NotFound
             }
             Removal::Exists => {
                 self.counters.increment(Count::DeleteMisses);
+                self.count_asked(key, Asked::DeleteMiss);
                 MetaStatus::Exists
             }
             Removal::NoMemory => return out.put(&Response::Error(ErrorReply::OUT_OF_MEMORY)),
@@ -180,6 +190,7 @@ impl Context<'_> {
         let flags = request.flags;
         let mut buffer = KeyBuffer::default();
         let key = request.key_bytes(&mut buffer);
+        self.counters.hot_keys.note(key, 0);
         let up = flags.arithmetic_mode() != Ok(ArithmeticOp::Decr);
         let (hits, misses) = if up {
             (Count::IncrHits, Count::IncrMisses)
@@ -219,6 +230,7 @@ impl Context<'_> {
             }
             Counted::Failed(_) => {
                 self.counters.increment(misses);
+                self.count_asked(key, Asked::ArithMiss);
                 MetaStatus::NotFound
             }
         };

@@ -15,7 +15,7 @@ use std::path::PathBuf;
     args_override_self = true,
     infer_long_args = true,
     after_help = "Each long flag may also come from the environment, as NUTHATCH_MEMORY_LIMIT for --memory-limit, or \
-        from the configuration file, as memory-limit = 64. `nuthatch help` says what else the program can do.",
+        from the configuration file, as memory-limit = 64.",
     allow_negative_numbers = true
 )]
 pub struct Flags {
@@ -138,6 +138,21 @@ pub struct Flags {
         help = "Count requests by the prefix of their key, up to this character (stats detail)"
     )]
     pub prefix_delimiter: Option<String>,
+
+    /// Tell apart and flush keys by what they begin with: rules by commas, the first that fits. They are django (what is
+    /// behind its prefix and version; fits most other keys too), delimiter:CHAR, NAME=PREFIX; or off
+    #[arg(
+        long = "namespaces",
+        value_name = "RULES",
+        action = ArgAction::Append,
+        default_value = "django",
+        help = "Tell keys apart by what they begin with; rules by commas, the first that fits: django (what is behind its prefix and version, up to : or .), delimiter:CHAR, NAME=PREFIX; or off"
+    )]
+    pub namespaces: Vec<String>,
+
+    /// Tell the keys that are used most to everybody who asks for statistics
+    #[arg(long = "show-keys")]
+    pub show_keys: bool,
 
     /// Protocol: ascii, or auto, which is the same; there is no binary protocol
     #[arg(

@@ -64,7 +64,7 @@ pub enum Origin {
 }
 
 /// One flag.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setting {
     /// Its long name.
@@ -180,6 +180,7 @@ impl Given {
         let ignored = self.ignored.iter();
         let notes = ignored.map(|flag| format!("{flag} is ignored: there is no such flag"));
         config.notes.extend(notes);
+        config.origins.clone_from(&self.settings);
         Ok(config)
     }
 
@@ -231,6 +232,11 @@ impl Setting {
             is_hidden: flag.is_hide_set(),
             default: said_default(flag),
         }
+    }
+
+    /// Flags that help does not mention are shown if they are given.
+    pub(crate) fn is_shown(&self) -> bool {
+        !self.is_hidden || self.origin != Origin::Default
     }
 }
 

@@ -2,6 +2,7 @@
 //! their sum over the workers.
 
 use crate::counters::add;
+use crate::distribution::Distribution;
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,6 +126,34 @@ struct Histogram {
     nanos: u64,
 }
 
+/// What `stats latency` tells, with how many of a thousand took no longer.
+const QUANTILES: [(&str, u64); 3] = [("p50_us", 500), ("p99_us", 990), ("p999_us", 999)];
+
+impl Histogram {
+    fn count(&self) -> u64 {
+        let counts = self.buckets.iter();
+        counts.fold(0, |sum, count| sum.wrapping_add(*count))
+    }
+
+    /// The end, in microseconds, of the bucket that so many of a thousand are in or below; for the bucket without
+    /// one, that of the one before. 0 of nothing.
+    fn quantile(&self, permille: u64) -> u64 {
+        let rank = u128::from(self.count()) * u128::from(permille);
+        let rank = rank.div_ceil(1000);
+        let mut below = 0u128;
+        let is_reached = |count: &u64| {
+            below = below.saturating_add((*count).into());
+            below >= rank
+        };
+        if rank == 0 {
+            return 0;
+        }
+        let bucket = self.buckets.iter().position(is_reached).unwrap_or_default();
+        let end = BUCKETS.get(bucket).or(BUCKETS.last());
+        end.map_or(0, |(nanos, _)| nanos / 1000)
+    }
+}
+
 impl Histograms {
     pub(crate) fn sum<'a>(threads: impl IntoIterator<Item = &'a Latencies>) -> Self {
         let mut sums = Self::default();
@@ -138,6 +167,28 @@ impl Histograms {
             }
         }
         sums
+    }
+
+    /// For `stats latency`: of each command how many were measured, and within how many microseconds so many of a
+    /// thousand were answered, rounded up to the end of a bucket.
+    pub(crate) fn stats(&self) -> Vec<(String, u64)> {
+        let commands = COMMANDS.iter().zip(&self.0);
+        let stats = commands.flat_map(|(command, histogram)| {
+            let quantiles = QUANTILES.iter().map(move |(name, permille)| {
+                (format!("{command}:{name}"), histogram.quantile(*permille))
+            });
+            quantiles.chain([(format!("{command}:count"), histogram.count())])
+        });
+        stats.collect()
+    }
+
+    /// Each command's, in seconds.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, Distribution)> {
+        let ends = BUCKETS.map(|(nanos, _)| Duration::from_nanos(nanos).as_secs_f64());
+        (COMMANDS.iter().zip(&self.0)).map(move |(command, histogram)| {
+            let sum = Duration::from_nanos(histogram.nanos).as_secs_f64();
+            (*command, Distribution::new(&ends, &histogram.buckets, sum))
+        })
     }
 
     /// In Prometheus' text format.
@@ -238,6 +289,31 @@ mod tests {
         assert!(told(r#"sum{command="get"} 3.000010000"#), "{page}");
         assert!(told(r#"count{command="get"} 3"#), "{page}");
         assert!(told(r#"count{command="other"} 0"#), "{page}");
+    }
+
+    #[test]
+    fn quantiles_are_ends_of_buckets() {
+        let latencies = Latencies::default();
+        let stat = |name: &str| {
+            let stats = Histograms::sum([&latencies]).stats();
+            stats
+                .into_iter()
+                .find(|(found, _)| found == name)
+                .unwrap()
+                .1
+        };
+        assert_eq!((stat("get:p50_us"), stat("get:count")), (0, 0));
+        for _ in 0..99 {
+            record(&latencies, Command::Get, Duration::from_micros(7));
+        }
+        assert_eq!((stat("get:p50_us"), stat("get:p999_us")), (10, 10));
+        record(&latencies, Command::Get, Duration::from_micros(400));
+        assert_eq!((stat("get:p99_us"), stat("get:p999_us")), (10, 500));
+        // Nobody knows how much longer.
+        record(&latencies, Command::Touch, Duration::from_secs(9));
+        assert_eq!(stat("touch:p50_us"), 100_000);
+        assert_eq!((stat("get:count"), stat("touch:count")), (100, 1));
+        assert_eq!(stat("set:count"), 0);
     }
 
     #[test]

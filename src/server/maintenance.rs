@@ -13,15 +13,23 @@ const TICK: Duration = Duration::from_millis(100);
 /// Items looked at each time: a million in ten seconds. Segments in which nothing can be dead cost nothing.
 const SWEPT_ITEMS_MAX: usize = 10_000;
 
+/// What is known of keys is brought up to date once in so many.
+const INSIGHT_TICKS: u64 = 10;
+
 /// Steps towards a lower memory limit each time: with segments of 64 KiB, 160 MiB in a second.
 const SHRINK_STEPS_MAX: usize = 256;
 
 /// Sweeps for ever.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut tick = time::interval(TICK);
+    let mut ticks = 0u64;
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        if ticks.is_multiple_of(INSIGHT_TICKS) {
+            shared.tick_insight();
+        }
+        ticks = ticks.wrapping_add(1);
         shared.store.sweep(shared.clock.now().time, SWEPT_ITEMS_MAX);
         watch::tell_evicted(&shared);
         shared

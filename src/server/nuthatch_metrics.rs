@@ -1,13 +1,26 @@
 //! The `nuthatch_*` series of `/metrics`: what a memcached has no number for.
 
-use crate::counters::Count;
+use crate::census::of_ages;
+use crate::counters::{Count, Totals};
+use crate::insight;
 use crate::process_stats::ProcessStats;
+use crate::shared::Shared;
+use crate::snapshot::SnapshotFile;
 use crate::stats_conns::State;
 use crate::stats_text::Sources;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use nuthatch_store::{Restored, Snapshot};
 use std::sync::atomic::Ordering;
+
+/// What was built, if who built it has said so.
+pub(crate) const COMMIT: &str = match option_env!("NUTHATCH_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// What it can do besides.
+pub(crate) const FEATURES: &str = if cfg!(feature = "cli") { "cli" } else { "" };
 
 /// Series of one family.
 type Samples<'a, T> = &'a [(&'static str, T)];
@@ -24,9 +37,39 @@ pub(crate) fn render(sources: &Sources<'_>, process: &ProcessStats) -> String {
         set_store(&sources.store);
         set_requests(sources);
         set_restore(sources);
+        insight::metrics::set(sources.shared);
     });
     // The recorder has no histogram that can be set.
-    sorted(&handle.render()) + &sources.shared.latencies().render()
+    sorted(&handle.render()) + &sources.shared.latencies().render() + &items(sources)
+}
+
+/// Histograms of items: of those that were evicted, and of those that are there.
+fn items(sources: &Sources<'_>) -> String {
+    let census = sources.shared.census.read(sources.shared);
+    let evicted = |ages| of_ages(ages, |count| count);
+    [
+        evicted(&sources.store.evicted_ages).render(
+            "nuthatch_evicted_item_age_seconds",
+            "How long ago items that were evicted had been stored.",
+        ),
+        evicted(&sources.store.evicted_idle).render(
+            "nuthatch_evicted_item_idle_seconds",
+            "For how long nobody had used items that were evicted. Uses within a minute count as one.",
+        ),
+        census.sizes.render(
+            "nuthatch_item_size_bytes",
+            "Bytes of key and value, before compression, of the items that are there now, as a sample of them tells.",
+        ),
+        census.ttls.render(
+            "nuthatch_item_ttl_seconds",
+            "Seconds until the items that are there now expire, of those that do, as a sample of them tells.",
+        ),
+        census.ages.render(
+            "nuthatch_item_age_seconds",
+            "Seconds since the items that are there now were stored, as a sample of them tells.",
+        ),
+    ]
+    .concat()
 }
 
 /// The same families in the order of their names, and in each the series in that of their labels.
@@ -54,7 +97,11 @@ fn set_process(sources: &Sources<'_>) {
         "system"
     };
     let version = env!("CARGO_PKG_VERSION");
-    gauge!("nuthatch_build_info", "version" => version, "allocator" => allocator).set(1);
+    gauge!(
+        "nuthatch_build_info",
+        "version" => version, "commit" => COMMIT, "allocator" => allocator, "features" => FEATURES
+    )
+    .set(1);
     gauge_of(
         "nuthatch_uptime_seconds",
         "Seconds since the daemon started.",
@@ -65,25 +112,35 @@ fn set_process(sources: &Sources<'_>) {
         "1 while the daemon stops, else 0.",
         f64::from(u8::from(shared.stopping.load(Ordering::Relaxed))),
     );
+    gauge_of(
+        "nuthatch_draining",
+        "1 while no more clients shall come, as the command drain says, else 0.",
+        f64::from(u8::from(shared.draining.load(Ordering::Relaxed))),
+    );
     let heartbeat = shared.slowest_heartbeat().as_secs_f64();
     gauge_of(
         "nuthatch_worker_heartbeat_age_seconds",
         "For how long the worker that was seen least lately has not been seen to run.",
         heartbeat,
     );
-    let states = shared.sockets.states();
-    let of = |state: State| float(states.get(state as usize).copied().unwrap_or_default());
     gauges(
         "nuthatch_connections",
         "Clients that are connected, by what their connection waits for.",
         "state",
-        &[
-            ("request", of(State::Reading)),
-            ("value", of(State::ReadingValue)),
-            ("answer", of(State::Answering)),
-            ("events", of(State::Watching)),
-        ],
+        &connections(shared).map(|(state, count)| (state, float(count))),
     );
+}
+
+/// Clients by what their connection waits for.
+pub(crate) fn connections(shared: &Shared) -> [(&'static str, u64); 4] {
+    let states = shared.sockets.states();
+    let of = |state: State| states.get(state as usize).copied().unwrap_or_default();
+    [
+        ("request", of(State::Reading)),
+        ("value", of(State::ReadingValue)),
+        ("answer", of(State::Answering)),
+        ("events", of(State::Watching)),
+    ]
 }
 
 fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
@@ -91,15 +148,15 @@ fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments, their index, the bookkeeping of that; values \
-         that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "Resident memory by use: items, room for more in their segments and in buffers, their index, the bookkeeping of \
+         that; values that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
         "state",
         &memory,
     );
 }
 
 /// What the resident memory is used for: the sum is that memory, as long as the store has touched all that it charges.
-fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
+pub(crate) fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
     let segments = store.segments.saturating_mul(store.segment_len);
     let packed = store.bytes.saturating_sub(store.large_bytes);
     let bookkeeping = (store.charged_bytes)
@@ -118,7 +175,10 @@ fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
         .iter()
         .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
     // Room that nobody has written to yet is no memory.
-    let free = segments.saturating_sub(packed).min(rest);
+    let free = segments
+        .saturating_sub(packed)
+        .saturating_add(store.spare_bytes)
+        .min(rest);
     let other = rest.saturating_sub(free);
     [
         items,
@@ -161,51 +221,72 @@ fn set_store(store: &Snapshot) {
         "Parts of the store, each with its lock and its share of the memory.",
         float(store.shard_count),
     );
-    let mean = float(store.curr_items) / float(store.shard_count.max(1));
-    let skew = if store.curr_items == 0 {
-        1.0
-    } else {
-        float(store.shard_items_max) / mean
-    };
+    counter_of(
+        "nuthatch_lock_waits_total",
+        "How often a writer had to wait for its turn at a shard.",
+        store.turn_waits,
+    );
     gauge_of(
         "nuthatch_shard_items_skew_ratio",
         "Items in the fullest shard by items in the average one.",
-        skew,
+        skew(store),
     );
 }
 
+/// Items in the fullest shard by items in the average one.
+pub(crate) fn skew(store: &Snapshot) -> f64 {
+    let mean = float(store.curr_items) / float(store.shard_count.max(1));
+    if store.curr_items == 0 {
+        1.0
+    } else {
+        float(store.shard_items_max) / mean
+    }
+}
+
 fn set_requests(sources: &Sources<'_>) {
-    let of = |count| sources.totals.get(count);
-    let (expired, flushed) = (of(Count::GetExpired), of(Count::GetFlushed));
-    let misses = of(Count::GetMisses).saturating_add(of(Count::TouchMisses));
     counters(
         "nuthatch_miss_total",
-        "Keys that were asked for and had no live item, by why: it had expired or been flushed and was still in \
-         memory, or there was none: never stored, deleted, evicted, or dead for long. A miss of touch is always absent.",
+        "Keys that were asked for and had no live item, by why: it had expired, or been flushed, evicted or deleted; \
+         or there was none: never stored, or gone for so long that nobody remembers why. A miss of touch is always \
+         absent.",
         "reason",
-        &[
-            (
-                "absent",
-                misses.saturating_sub(expired).saturating_sub(flushed),
-            ),
-            ("expired", expired),
-            ("flushed", flushed),
-        ],
+        &misses(&sources.totals),
     );
-    let connections = of(Count::RejectedConnections).saturating_add(of(Count::ListenDisabledNum));
     counters(
         "nuthatch_limit_hits_total",
         "How often a limit was met: of connections (-c), of the size of an item (-I), of memory (-m), of what one \
          connection may ask for before others have their turn (-R), of silence (idle_timeout).",
         "limit",
-        &[
-            ("connections", connections),
-            ("item_size", of(Count::StoreTooLarge)),
-            ("memory", of(Count::StoreNoMemory)),
-            ("turn", of(Count::ConnYields)),
-            ("idle", of(Count::IdleKicks)),
-        ],
+        &limits(&sources.totals),
     );
+}
+
+/// Misses by why.
+pub(crate) fn misses(totals: &Totals) -> [(&'static str, u64); 5] {
+    let sum = |one, other| totals.get(one).saturating_add(totals.get(other));
+    let known = [
+        ("expired", sum(Count::GetExpired, Count::MissExpired)),
+        ("flushed", sum(Count::GetFlushed, Count::MissFlushed)),
+        ("evicted", totals.get(Count::MissEvicted)),
+        ("deleted", totals.get(Count::MissDeleted)),
+    ];
+    let misses = sum(Count::GetMisses, Count::TouchMisses);
+    let absent = (known.iter()).fold(misses, |rest, (_, count)| rest.saturating_sub(*count));
+    let [expired, flushed, evicted, deleted] = known;
+    [("absent", absent), expired, flushed, evicted, deleted]
+}
+
+/// How often each limit was met.
+pub(crate) fn limits(totals: &Totals) -> [(&'static str, u64); 5] {
+    let of = |count| totals.get(count);
+    let connections = of(Count::RejectedConnections).saturating_add(of(Count::ListenDisabledNum));
+    [
+        ("connections", connections),
+        ("item_size", of(Count::StoreTooLarge)),
+        ("memory", of(Count::StoreNoMemory)),
+        ("turn", of(Count::ConnYields)),
+        ("idle", of(Count::IdleKicks)),
+    ]
 }
 
 fn set_restore(sources: &Sources<'_>) {
@@ -215,6 +296,31 @@ fn set_restore(sources: &Sources<'_>) {
         "1 while the snapshot comes back, else 0.",
         f64::from(u8::from(shared.restoring.load(Ordering::Relaxed))),
     );
+    if let Some(percent) = shared.snapshot_progress.percent() {
+        gauge_of(
+            "nuthatch_snapshot_progress_ratio",
+            "How much of the snapshot has come back, or been written. Only told while that goes on.",
+            float(percent) / 100.0,
+        );
+    }
+    if let Some((bytes, written)) = sources
+        .shared
+        .config
+        .snapshot
+        .as_ref()
+        .and_then(SnapshotFile::stat)
+    {
+        gauge_of(
+            "nuthatch_snapshot_bytes",
+            "Size of the snapshot that a restart would begin with.",
+            float(bytes),
+        );
+        gauge_of(
+            "nuthatch_snapshot_timestamp_seconds",
+            "When it was written, in seconds since 1970.",
+            written.as_secs_f64(),
+        );
+    }
     let restored = shared.restored.get().copied().unwrap_or_default();
     let Restored {
         items,
@@ -273,9 +379,9 @@ fn counters(
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "Prometheus has no other numbers"
+    reason = "Prometheus and browsers have no other numbers"
 )]
-const fn float(number: u64) -> f64 {
+pub(crate) const fn float(number: u64) -> f64 {
     number as f64
 }
 

@@ -1,14 +1,19 @@
 //! [`Shared`]: what all threads of a daemon see.
 
 use crate::access::{Access, AccessError};
+use crate::census::LastCensus;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
+use crate::insight::{
+    Advisor, HotKeys, Namespaces, RequestSums, Totals as AdvisorTotals, merge_hot_keys,
+};
 use crate::latency::Histograms;
 use crate::notify;
 use crate::prefix_stats::PrefixStats;
+use crate::snapshot::SnapshotProgress;
 use crate::stats_conns::Sockets;
 use crate::telemetry::LogLevel;
 use crate::tuning::Tuning;
@@ -30,6 +35,8 @@ pub struct Shared {
     pub(crate) store: Store,
     pub(crate) config: Config,
     tuning: Mutex<Tuning>,
+    pub(crate) namespaces: Option<Arc<Namespaces>>,
+    pub(crate) advisor: Arc<Advisor>,
     pub(crate) observers: Observers,
     /// Who may come in, and how.
     pub(crate) access: Access,
@@ -38,10 +45,15 @@ pub struct Shared {
     pub(crate) accepting: AtomicBool,
     /// Whether the daemon is about to end.
     pub(crate) stopping: AtomicBool,
+    /// Whether no more clients shall come.
+    pub(crate) draining: AtomicBool,
     /// Whether a snapshot is coming back.
     pub(crate) restoring: AtomicBool,
     /// What became of it.
     pub(crate) restored: OnceLock<Restored>,
+    pub(crate) census: LastCensus,
+    /// How much of one has come back, or been written.
+    pub(crate) snapshot_progress: SnapshotProgress,
     /// Told when a client asks the daemon to stop.
     pub(crate) stop: Notify,
     pub(crate) cluster: Option<Arc<Cluster>>,
@@ -54,7 +66,7 @@ pub struct Shared {
     threads: Mutex<Vec<Arc<Counters>>>,
     /// When each worker was last seen to run, in milliseconds.
     heartbeats: Box<[AtomicU64]>,
-    reset: Mutex<Totals>,
+    reset: Mutex<(Totals, RequestSums)>,
 }
 
 impl Shared {
@@ -71,6 +83,9 @@ impl Shared {
         access: Access,
         last_cas: u64,
     ) -> Arc<Self> {
+        let namespaces = Namespaces::new(&config.namespaces).map(Arc::new);
+        let known = namespaces.clone();
+        let advisor = Arc::new(Advisor::new(config.memory_limit_bytes));
         let store = Store::new(&StoreConfig {
             memory_limit_bytes: config.memory_limit_bytes,
             item_len_max: config.item_len_max,
@@ -78,6 +93,8 @@ impl Shared {
             evict: config.evict,
             compress_len_min: config.compress_len_min,
             cas_start: cas_start().max(last_cas),
+            namespaces: known.map(|known| known as Arc<dyn nuthatch_store::Namespaces>),
+            sampler: Some(Arc::clone(&advisor) as Arc<dyn nuthatch_store::Sampler>),
         });
         let cluster = config.cluster.clone();
         Arc::new(Self {
@@ -86,6 +103,8 @@ impl Shared {
             config: config.clone(),
             access,
             tuning: Mutex::default(),
+            namespaces,
+            advisor,
             observers: Observers {
                 watchers: Watchers::default(),
                 prefixes: PrefixStats::new(
@@ -96,8 +115,11 @@ impl Shared {
             sockets: Sockets::default(),
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
+            census: LastCensus::default(),
+            snapshot_progress: SnapshotProgress::default(),
             stop: Notify::new(),
             clock,
             log_level,
@@ -128,11 +150,13 @@ impl Shared {
     pub fn reload(&self) {
         notify::reloading();
         match self.access.reload_logins() {
-            Ok(()) => tracing::info!("the logins are those of their file now"),
+            Ok(true) => tracing::info!("the logins are those of their file now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the logins stay as they are"),
         }
         match self.refresh_certificates() {
-            Ok(_) => tracing::info!("the certificates are those of their files now"),
+            Ok(true) => tracing::info!("the certificates are those of their files now"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the certificates stay as they are"),
         }
         notify::ready();
@@ -184,19 +208,52 @@ impl Shared {
 
     /// What all threads have counted since the last reset.
     pub(crate) fn totals(&self) -> Totals {
-        self.sum().since(&lock(&self.reset))
+        self.sum().since(&lock(&self.reset).0)
     }
 
     /// `stats reset`: the counters begin at 0 again.
     pub(crate) fn reset_counters(&self) {
-        let totals = self.sum();
+        let totals = (self.sum(), self.sum_namespaces());
         *lock(&self.reset) = totals;
         self.store.reset_counters();
+        self.advisor.reset();
     }
 
     /// How long the answers of all threads took.
     pub(crate) fn latencies(&self) -> Histograms {
         Histograms::sum(lock(&self.threads).iter().map(|thread| &thread.latencies))
+    }
+
+    /// How the keys of each namespace were asked for since the last reset.
+    pub(crate) fn namespace_requests(&self) -> RequestSums {
+        self.sum_namespaces().since(&lock(&self.reset).1)
+    }
+
+    /// The keys that are used most, of all threads.
+    pub(crate) fn hot_keys(&self) -> HotKeys {
+        merge_hot_keys(lock(&self.threads).iter().map(|thread| &thread.hot_keys))
+    }
+
+    /// Lets what is known of keys grow old, and the advisor know what has been counted.
+    pub(crate) fn tick_insight(&self) {
+        let now = self.clock.now().time;
+        for thread in lock(&self.threads).iter() {
+            thread.hot_keys.age(now);
+        }
+        let gets = self.sum_namespaces().gets();
+        let store = self.store.snapshot();
+        let totals = AdvisorTotals {
+            gets: gets.hits.wrapping_add(gets.misses),
+            misses: gets.misses,
+            evictions: store.evictions,
+            bytes: store.bytes,
+            limit_bytes: store.limit_bytes,
+        };
+        self.advisor.tick(totals, now.as_millis());
+    }
+
+    fn sum_namespaces(&self) -> RequestSums {
+        RequestSums::of(lock(&self.threads).iter().map(|thread| &thread.namespaces))
     }
 
     fn sum(&self) -> Totals {

@@ -10,8 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The name of the file in a folder of snapshots.
 pub(crate) const FILE_NAME: &str = "nuthatch.snapshot";
@@ -56,6 +56,13 @@ impl SnapshotFile {
             return Err(self.unusable(io::ErrorKind::IsADirectory.into()));
         }
         Ok(())
+    }
+
+    /// Bytes of the snapshot that is there, and how long after 1970 it was written.
+    pub(crate) fn stat(&self) -> Option<(u64, Duration)> {
+        let file = fs::metadata(&self.path).ok()?;
+        let written = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some((file.len(), written))
     }
 
     /// The error that says that this file cannot be used.
@@ -106,6 +113,7 @@ impl SnapshotFile {
             }
         }
         shared.restoring.store(false, Ordering::Relaxed);
+        shared.snapshot_progress.end();
         notify::status("serving");
     }
 
@@ -153,7 +161,9 @@ impl SnapshotFile {
             }
             restore.block(&header, body, now.time, now.unix_millis);
             is_whole = header.is_last();
-            progress.tell(|| format!("restoring {}%", percent(blocks.position, file_len)));
+            let percent = percent(blocks.position, file_len);
+            shared.snapshot_progress.begin(percent);
+            progress.tell(|| format!("restoring {percent}%"));
         }
         if !is_whole {
             tracing::warn!(path = %self.path.display(), "the snapshot has no end: something is missing");
@@ -212,7 +222,9 @@ fn write(path: &Path, shared: &Shared) -> io::Result<u64> {
     let mut progress = Progress::new(&shared.clock);
     while let Some(block) = save.next_block() {
         file.write_all(block)?;
-        if progress.tell(|| format!("writing the snapshot, {}%", save.percent())) {
+        let percent = u64::try_from(save.percent()).unwrap_or(100);
+        shared.snapshot_progress.begin(percent);
+        if progress.tell(|| format!("writing the snapshot, {percent}%")) {
             notify::extend_timeout(STATUS_PAUSE.saturating_add(PATIENCE));
         }
     }
@@ -222,6 +234,26 @@ fn write(path: &Path, shared: &Shared) -> io::Result<u64> {
 
 fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100) / whole.max(1)
+}
+
+/// How far restoring or writing is, for whoever asks.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotProgress(AtomicU64);
+
+impl SnapshotProgress {
+    /// 0 is kept for nothing that goes on.
+    fn begin(&self, percent: u64) {
+        self.0.store(percent.saturating_add(1), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// None if neither goes on.
+    pub(crate) fn percent(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 /// Tells people how far it is, from time to time.

@@ -7,13 +7,15 @@ use crate::dump::Dump;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::tuning::{CLASSES, is_short_for};
-use crate::{stats_conns, stats_items, stats_settings};
+use crate::{insight, stats_conns, stats_items, stats_settings};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nuthatch_protocol::{ErrorReply, Response, Tokens, parse_u32};
 use nuthatch_store::Snapshot;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What statistics are made from: all numbers, at one moment.
 pub(crate) struct Sources<'a> {
@@ -49,6 +51,9 @@ use Source::{Counted, Known, Zero};
 
 /// Told only where somebody is disconnected for it.
 const IDLE_KICKS: &str = "idle_kicks";
+
+/// Told only where clients may say so.
+const DRAINING: &str = "draining";
 
 /// Told only with TLS.
 const SSL_HANDSHAKE_ERRORS: &str = "ssl_handshake_errors";
@@ -217,6 +222,10 @@ const GENERAL: &[(&str, Source)] = &[
     ("moves_within_lru", Zero),
     ("direct_reclaims", Zero),
     ("lru_bumps_dropped", Zero),
+    (
+        DRAINING,
+        Known(|s| Value::Number(s.shared.draining.load(Ordering::Relaxed).into())),
+    ),
 ];
 
 /// Answers `stats` with its arguments; a list of items is left to the caller.
@@ -258,8 +267,18 @@ pub(crate) fn answer(
             return Err(Dump::of_sizes());
         }
         put("sizes_status", "disabled", out);
+    } else if name == b"namespaces" {
+        insight::stats::namespaces(shared, out);
+    } else if name == b"advice" {
+        insight::stats::advice(shared, out);
+    } else if name == b"hotkeys" {
+        return Ok(insight::stats::hot_keys(shared, out));
     } else if name == b"compression" {
         write_compression(shared, out);
+    } else if name == b"latency" {
+        for (name, number) in shared.latencies().stats() {
+            put(&name, number, out);
+        }
     } else {
         return Ok(Response::Error(ErrorReply::UNKNOWN_COMMAND));
     }
@@ -301,9 +320,11 @@ fn write_general(shared: &Shared, now: Now, out: &mut Output) {
 pub(crate) fn general(sources: &Sources<'_>) -> impl Iterator<Item = (&'static str, Value)> {
     let config = &sources.shared.config;
     let has_kicks = config.settings.extended.idle_timeout.is_some();
+    let may_drain = config.settings.allowed.shutdown;
     let has_tls = config.tls.is_some();
     let is_told = move |name| match name {
         IDLE_KICKS => has_kicks,
+        DRAINING => may_drain,
         SSL_HANDSHAKE_ERRORS | SSL_PROTO_ERRORS | SSL_CERTIFICATE_AGE => has_tls,
         _ => true,
     };
@@ -359,6 +380,19 @@ impl fmt::Display for Value {
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
             Self::Seconds(time) => write!(f, "{}.{:06}", time.tv_sec(), time.tv_usec()),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Seconds(time) => {
+                let micros = u64::try_from(time.num_microseconds()).unwrap_or_default();
+                serializer.serialize_f64(Duration::from_micros(micros).as_secs_f64())
+            }
         }
     }
 }

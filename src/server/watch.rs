@@ -70,6 +70,8 @@ pub(crate) struct Watchers {
     wanted: AtomicU32,
     next_event: AtomicU64,
     all: Mutex<Vec<Arc<Watcher>>>,
+    /// Held while the store is told whether to keep what it evicts.
+    switch: Mutex<()>,
     /// Lines that nobody had to lose, those that were sent, and those that somebody lost.
     pub(crate) written: AtomicU64,
     pub(crate) sent: AtomicU64,
@@ -179,10 +181,20 @@ impl<'a> Watching<'a> {
         watchers.push(Arc::clone(&watcher));
         shared.observers.watchers.changed(&watchers);
         drop(watchers);
-        if streams.have(Streams::EVICTIONS) {
-            shared.store.watch_evictions(true);
+        let watching = Self { shared, watcher };
+        watching.switch_evictions();
+        Some(watching)
+    }
+
+    /// Evictions are kept while anybody watches them: whoever comes or goes last decides, by what is wanted then.
+    fn switch_evictions(&self) {
+        if self.watcher.streams.have(Streams::EVICTIONS) {
+            let watchers = &self.shared.observers.watchers;
+            let switch = &watchers.switch;
+            let _switching = switch.lock().unwrap_or_else(PoisonError::into_inner);
+            let store = &self.shared.store;
+            store.watch_evictions(watchers.want(Streams::EVICTIONS));
         }
-        Some(Self { shared, watcher })
     }
 
     /// Waits until there are lines.
@@ -212,9 +224,7 @@ impl Drop for Watching<'_> {
         all.retain(|watcher| !Arc::ptr_eq(watcher, &self.watcher));
         watchers.changed(&all);
         drop(all);
-        if !watchers.want(Streams::EVICTIONS) {
-            self.shared.store.watch_evictions(false);
-        }
+        self.switch_evictions();
     }
 }
 

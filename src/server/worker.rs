@@ -82,6 +82,7 @@ impl Worker {
             counters: &self.counters,
             now: self.shared.clock.now(),
             settings: &self.shared.config.settings,
+            namespaces: self.shared.namespaces.as_deref(),
         }
     }
 
@@ -223,4 +224,43 @@ pub(crate) fn spawn(
         accepted: sender,
         thread,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::flags::Flags;
+    use crate::telemetry::LogLevel;
+    use clap::Parser as _;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn what_was_read_before_a_stop_is_answered_however_many_turns_it_takes() {
+        const REQUESTS: usize = 1000;
+        let flags = Flags::try_parse_from(["nuthatch", "-t", "1", "-R", "1"]).unwrap();
+        let config = Config::from_flags(&flags).unwrap();
+        let shared = Shared::new(&config, Clock::manual(), LogLevel::default());
+        let (stop, stopped) = watch::channel(false);
+        let worker = spawn(Arc::clone(&shared), 0, stopped).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(&b"mn\r\n".repeat(REQUESTS)).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let accepted = Accepted {
+            stream: Stream::Tcp(stream, Security::None),
+            connection: shared.connect().unwrap(),
+        };
+        worker.accepted.blocking_send(accepted).unwrap();
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).unwrap();
+        stop.send_replace(true);
+        worker.join();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len(), b"MN\r\n".len() * (REQUESTS - 1));
+    }
 }

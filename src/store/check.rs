@@ -2,7 +2,9 @@
 
 use crate::Store;
 use crate::log::Location;
+use crate::namespace::Books;
 use crate::record::Record;
+use crate::stats::count;
 use crate::time::Time;
 use crate::turn::Turn;
 
@@ -28,11 +30,13 @@ impl Turn<'_> {
     /// Each entry leads to one record or slot, each live record and slot has one entry.
     fn check(&mut self) -> Result<(), String> {
         let mut items = 0;
+        let mut found = Books::new(self.writer.books.all().len());
         for number in 0..self.writer.segments.len() {
             let number = u32::try_from(number).map_err(|error| error.to_string())?;
-            items += self.check_segment(number)?;
+            items += self.check_segment(number, &mut found)?;
         }
-        items += self.check_slots()?;
+        items += self.check_slots(&mut found)?;
+        self.check_books(&found)?;
         let table = self.index.table(self.number);
         same("entries and items", table.len, items)?;
         same("bytes of the table", self.writer.table_bytes, table.bytes)?;
@@ -54,8 +58,24 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Each namespace has what is written in its book.
+    fn check_books(&self, found: &Books) -> Result<(), String> {
+        let held = |books: &Books| -> Vec<(u64, u64)> {
+            let namespaces = books.all().iter();
+            namespaces.map(|one| (one.items, one.bytes)).collect()
+        };
+        let (written, found) = (held(&self.writer.books), held(found));
+        if written == found {
+            Ok(())
+        } else {
+            Err(format!(
+                "items and bytes of namespaces: {written:?} written, {found:?} found"
+            ))
+        }
+    }
+
     /// How many items a segment holds.
-    fn check_segment(&mut self, number: u32) -> Result<usize, String> {
+    fn check_segment(&mut self, number: u32, found: &mut Books) -> Result<usize, String> {
         let segment = self
             .writer
             .segments
@@ -70,6 +90,7 @@ impl Turn<'_> {
             let place = self.index.place(record.key);
             if self.index.find_at(place, location).is_some() {
                 live += record.len();
+                found.enter(record.head.namespace, count(record.len()));
                 items += 1;
             }
         }
@@ -80,7 +101,7 @@ impl Turn<'_> {
     }
 
     /// How many items the slots hold.
-    fn check_slots(&self) -> Result<usize, String> {
+    fn check_slots(&self, found: &mut Books) -> Result<usize, String> {
         let (mut items, mut charged) = (0, 0);
         for (slot, known) in (0..).zip(&self.writer.slots) {
             let Some(place) = known.place else { continue };
@@ -90,6 +111,8 @@ impl Turn<'_> {
             }
             items += 1;
             charged += known.charge;
+            let head = self.head_at(location).unwrap_or_default();
+            found.enter(head.namespace, known.charge);
         }
         same("bytes of large values", self.writer.large_bytes(), charged)?;
         Ok(items)

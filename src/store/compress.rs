@@ -14,6 +14,7 @@ use lz4_flex::block::{
 };
 
 use crate::item::{LARGE_VALUE_LEN_MIN, NewValue, ValueRef};
+use crate::spare::Spare;
 
 /// Compressed values are kept if they are at most so many eighths of what came in: less than that is
 /// not worth the time of every get.
@@ -147,7 +148,11 @@ impl Compressed {
 
     /// The value that `stored` came from; `None` if it is not what it was when it was stored.
     pub(crate) fn decompress(self, stored: &[u8]) -> Option<Vec<u8>> {
-        let mut raw = vec![0; self.raw_len()];
+        self.decompress_to(stored, vec![0; self.raw_len()])
+    }
+
+    /// The same in a buffer of that length.
+    fn decompress_to(self, stored: &[u8], mut raw: Vec<u8>) -> Option<Vec<u8>> {
         self.decompress_into(stored, &mut raw).then_some(raw)
     }
 
@@ -186,6 +191,7 @@ impl Outgoing {
     /// Decompresses it and shows it to `visit`, a large one by way of `lend`; `None` if it is damaged.
     pub(crate) fn show<R>(
         mut self,
+        spare: &Spare,
         lend: impl FnOnce(Vec<u8>) -> Bytes,
         visit: impl FnOnce(ValueRef<'_>) -> R,
     ) -> Option<R> {
@@ -196,7 +202,8 @@ impl Outgoing {
             let is_whole = self.compressed.decompress_into(stored, raw);
             is_whole.then(|| visit(ValueRef::Inline(raw)))
         } else {
-            let raw = self.compressed.decompress(stored).map(lend);
+            let raw = spare.zeros(self.compressed.raw_len());
+            let raw = self.compressed.decompress_to(stored, raw).map(lend);
             raw.map(|raw| visit(ValueRef::Shared(&raw)))
         };
         self.scratch.give_back();
@@ -277,12 +284,13 @@ mod tests {
             assert_eq!(compressed.decompress(&stored).unwrap(), raw);
             let bytes = Bytes::from(stored.clone());
             for value in [ValueRef::Inline(&stored), ValueRef::Shared(&bytes)] {
-                let shown = Outgoing::new(value, compressed).show(Bytes::from, |value| {
-                    (
-                        value.as_slice().to_vec(),
-                        matches!(value, ValueRef::Shared(_)),
-                    )
-                });
+                let shown =
+                    Outgoing::new(value, compressed).show(&Spare::new(), Bytes::from, |value| {
+                        (
+                            value.as_slice().to_vec(),
+                            matches!(value, ValueRef::Shared(_)),
+                        )
+                    });
                 assert_eq!(shown.unwrap(), (raw.clone(), len >= LARGE_VALUE_LEN_MIN));
             }
         }

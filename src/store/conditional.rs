@@ -8,6 +8,7 @@ use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
 use crate::record::{HAS_ENCODED_KEY, Head, IS_CLAIMED, IS_STALE};
+use crate::sample::Use;
 use crate::time::{Expiry, Time};
 use crate::turn::{Put, Turn};
 
@@ -216,6 +217,10 @@ impl Store {
                 turn.put(place, put).is_some() && (!stale || turn.make_stale(place, key, remove))
             }
         };
+        drop(turn);
+        if self.is_sampled(place) {
+            self.sample(place, key, Use::Delete, now);
+        }
         if is_done {
             Removal::Done
         } else {

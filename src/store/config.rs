@@ -1,14 +1,21 @@
 //! What a store is made with.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::namespace::Namespaces;
+use crate::sample::Sampler;
 
 /// Large enough that eviction has segments to choose from, small enough that rebuilding its table takes less
 /// than a millisecond, but for items of fewer than 50 bytes with their keys.
 const SHARD_LEN_MIN: u64 = 4 << 20;
 const SHARD_COUNT_MAX: usize = 16_384;
 
+/// Above it there is room for the writes of centuries in the 56 bits that a record has.
+pub(crate) const CAS_START_MAX: u64 = 1 << 55;
+
 /// What a [`Store`](crate::Store) is made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Config {
     /// Bytes that everything stored may take: items, their order, their index (memcached's `-m`).
@@ -22,13 +29,17 @@ pub struct Config {
     /// rebuilding it is a pause, and a part still has enough segments to choose from.
     pub shard_count: Option<NonZeroUsize>,
     /// Every cas unique will be above this number. Another one for each run keeps those of an earlier run from
-    /// matching. Numbers above 2^63 count as 2^63.
+    /// matching. Numbers above 2^55 count as 2^55.
     pub cas_start: u64,
     /// Whether live items go when there is no room; if not, storing is refused (memcached's `-M`).
     pub evict: bool,
     /// Values from so many bytes up are compressed, if that makes them smaller by an eighth. `None`:
     /// none are.
     pub compress_len_min: Option<usize>,
+    /// What the keys are divided into. `None`: all items are in namespace 0.
+    pub namespaces: Option<Arc<dyn Namespaces>>,
+    /// Who is told how a sample of the keys is used.
+    pub sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Default for Config {
@@ -41,6 +52,8 @@ impl Default for Config {
             cas_start: 0,
             evict: true,
             compress_len_min: None,
+            namespaces: None,
+            sampler: None,
         }
     }
 }

@@ -5,11 +5,13 @@
 //! that were used begin again with one use less. Before anything that lives goes, segments that are
 //! half dead are packed.
 
-use crate::expire::death;
-use crate::index::Word;
+use crate::departure::Departure;
+use crate::index::{Place, Word};
 use crate::log::Location;
+use crate::outcome::Miss;
 use crate::record::{Head, Record};
 use crate::segment::{Chain, Segment};
+use crate::stats::count;
 use crate::time::Expiry;
 use crate::time::Time;
 use crate::turn::Turn;
@@ -84,7 +86,7 @@ impl Turn<'_> {
 
     /// Gives up a segment in which everything is dead; returns whether there was one.
     fn give_up_dead(&mut self) -> bool {
-        let (mark, now) = (self.shard.mark(), self.now);
+        let (mark, now) = (self.writer.flushed, self.now);
         self.seal_dead(mark, now);
         let dead = self.sealed(|segment| segment.span.is_dead(mark, now).then_some(()));
         self.pack_found(dead)
@@ -189,7 +191,6 @@ impl Turn<'_> {
 
     /// Empties a segment that has been taken out of its queue.
     fn give_up(&mut self, number: u32, was_main: bool, policy: Policy) {
-        let mark = self.shard.mark();
         let scratch = self.copy_segment(number);
         // Survivors keep their class: in one chain they need one more segment at most, which is reserved.
         let class = self
@@ -204,7 +205,8 @@ impl Turn<'_> {
             let Some(word) = self.index.find_at(place, location) else {
                 continue;
             };
-            let is_dead = death(mark, &record.head, self.now).is_some();
+            let death = self.shard.death(&record.head, self.now);
+            let is_dead = death.is_some();
             let spared = if is_dead { None } else { policy.spare(word) };
             let room = spared.and_then(|word| {
                 let is_main = word.is_main();
@@ -227,7 +229,9 @@ impl Turn<'_> {
                 self.note_evicted(word, location);
             }
             self.index.remove(place, location);
-            self.count_gone(word, &record.head, is_dead);
+            let len = count(record.len());
+            self.writer.books.leave(record.head.namespace, len);
+            self.count_gone((place, word), &record.head, death);
             if !is_dead && !was_main {
                 self.writer.ghost.insert(place.hash);
             }
@@ -265,7 +269,8 @@ impl Turn<'_> {
             return;
         };
         let head = self.head_at(location).unwrap_or_default();
-        let is_dead = death(self.shard.mark(), &head, self.now).is_some();
+        let death = self.shard.death(&head, self.now);
+        let is_dead = death.is_some();
         let spared = if is_dead { None } else { policy.spare(word) };
         if let Some(spared) = spared {
             let stamp = self.writer.next_cas();
@@ -284,28 +289,30 @@ impl Turn<'_> {
             self.note_evicted(word, location);
         }
         self.index.remove(place, location);
-        self.free_slot(slot, was_main);
-        self.count_gone(word, &head, is_dead);
+        self.free_slot(slot, was_main, head.namespace);
+        self.count_gone((place, word), &head, death);
         if !is_dead && !was_main {
             self.writer.ghost.insert(place.hash);
         }
     }
 
-    fn head_at(&self, location: Location) -> Option<Head> {
+    pub(crate) fn head_at(&self, location: Location) -> Option<Head> {
         let log = self.shard.log();
         log.find(location).map(|spot| spot.item().record.head)
     }
 
-    pub(crate) fn is_dead_at(&self, location: Location) -> bool {
-        let head = self.head_at(location);
-        head.is_none_or(|head| death(self.shard.mark(), &head, self.now).is_some())
-    }
-
-    fn count_gone(&mut self, word: Word, head: &Head, is_dead: bool) {
+    fn count_gone(&mut self, (place, word): (Place, Word), head: &Head, death: Option<Miss>) {
+        let is_dead = death.is_some();
+        let why = death.map_or(Departure::Evicted, Departure::Dead);
+        self.shard.departures.note(place.hash, why);
         self.count_dead(word, is_dead);
         if !is_dead {
             let idle_seconds = self.now.as_seconds().saturating_sub(head.used_seconds);
+            let age_seconds = self.writer.dates.age(head.cas, self.now);
+            self.writer.books.count_evicted(head.namespace);
             let counters = &mut self.writer.counters;
+            counters.evicted_ages.add(age_seconds);
+            counters.evicted_idle.add(idle_seconds);
             counters.evictions += 1;
             counters.evicted_unfetched += u64::from(!word.is_fetched());
             counters.evicted_with_expiry += u64::from(head.expiry != Expiry::Never);

@@ -1,10 +1,11 @@
 //! Which items are dead: expired ones and flushed ones. Nothing is removed here.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::outcome::Miss;
 use crate::record::Head;
+use crate::sample::Sampler;
 use crate::shard::Shard;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Time;
@@ -12,15 +13,17 @@ use crate::time::Time;
 /// No flush is pending.
 const NONE: u64 = u64::MAX;
 
-/// Why the item is dead, or `None` if it is alive. Items up to the cas unique `mark` have been flushed;
-/// that comes first, as in memcached.
-pub(crate) fn death(mark: u64, head: &Head, now: Time) -> Option<Miss> {
-    if head.cas <= mark {
-        Some(Miss::Flushed)
-    } else if head.expiry.is_due(now) {
-        Some(Miss::Expired)
-    } else {
-        None
+impl Shard {
+    /// Why the item is dead, or `None` if it is alive. That it has been flushed comes first, as in memcached.
+    #[inline]
+    pub(crate) fn death(&self, head: &Head, now: Time) -> Option<Miss> {
+        if self.is_flushed(head.cas, head.namespace) {
+            Some(Miss::Flushed)
+        } else if head.expiry.is_due(now) {
+            Some(Miss::Expired)
+        } else {
+            None
+        }
     }
 }
 
@@ -33,13 +36,16 @@ pub(crate) struct PendingFlush {
     at: AtomicU64,
     /// Held while the shards are marked.
     marking: Mutex<()>,
+    /// To be told.
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl PendingFlush {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sampler: Option<Arc<dyn Sampler>>) -> Self {
         Self {
             at: AtomicU64::new(NONE),
             marking: Mutex::new(()),
+            sampler,
         }
     }
 
@@ -55,7 +61,7 @@ impl PendingFlush {
     fn fire_now(&self, shards: &[Shard], now: Time) {
         let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if self.at.load(Ordering::Acquire) <= now.as_millis() {
-            mark_all(shards);
+            self.mark_all(shards);
             self.at.store(NONE, Ordering::Release);
         }
         drop(marking);
@@ -65,17 +71,17 @@ impl PendingFlush {
     pub(crate) fn schedule(&self, shards: &[Shard], at: Option<Time>) {
         let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if at.is_none() {
-            mark_all(shards);
+            self.mark_all(shards);
         }
         self.at
             .store(at.map_or(NONE, Time::as_millis), Ordering::Release);
         drop(marking);
     }
-}
 
-fn mark_all(shards: &[Shard]) {
-    for shard in shards {
-        let writer = shard.writer();
-        shard.mark.store(writer.last_cas, Ordering::Release);
+    fn mark_all(&self, shards: &[Shard]) {
+        shards.iter().for_each(Shard::flush);
+        if let Some(sampler) = &self.sampler {
+            sampler.flushed(None);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::item::{Hit, Marks, NewValue};
 use crate::outcome::{Lookup, Miss};
 use crate::read::Glance;
 use crate::record::{HAS_ENCODED_KEY, Head, IS_CLAIMED, IS_STALE};
+use crate::sample::Use;
 use crate::time::{Expiry, Time};
 use crate::turn::{Put, Turn};
 
@@ -113,7 +114,13 @@ impl Store {
         };
         let (fetched, before) = match turn.fetch(place, key, fetch) {
             Lookup::Hit(fetched) => fetched,
-            Lookup::Miss(miss) => return Lookup::Miss(miss),
+            Lookup::Miss(miss) => {
+                drop(turn);
+                if self.is_sampled(place) {
+                    self.sample(place, key, Use::Get, now);
+                }
+                return Lookup::Miss(miss);
+            }
         };
         let mut visit = Some(|mut hit: Hit<'_>| {
             hit.marks = before.marks;
@@ -127,8 +134,13 @@ impl Store {
             now,
         };
         // Shown even if it is dead by now: this is what it was touched for.
-        let seen = self.look(glance, |_| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        // What was made because there was none is no hit.
+        let used = if fetched.created { Use::Set } else { Use::Get };
+        if self.is_sampled(place) {
+            self.sample(place, key, used, now);
+        }
         self.show(seen, key, now, visit)
     }
 }
@@ -186,7 +198,10 @@ impl Turn<'_> {
         let mut head = Head::new(0, create.expiry, self.now);
         head.given_cas = create.cas;
         head.mark(HAS_ENCODED_KEY, create.encoded_key);
-        let put = Put::new(key, head, NewValue::Copied(value));
+        let put = Put {
+            is_new: true,
+            ..Put::new(key, head, NewValue::Copied(value))
+        };
         let unique = self.put(place, put)?;
         self.writer.counters.count_stored(Attempt::Off, value.len());
         Some(unique)

@@ -8,13 +8,29 @@ use std::num::NonZeroUsize;
 use loom::sync::Arc;
 use loom::thread;
 
-use crate::{Config, Expiry, Lookup, Miss, NewItem, NewValue, Store, StoreOutcome, Time};
+use crate::{
+    Config, Expiry, Lookup, Miss, Namespaces, NewItem, NewValue, Store, StoreOutcome, Time,
+};
 
 const NOW: Time = Time::from_millis(1);
 const LATER: Time = Time::from_millis(10);
 
 /// Switches of threads that nothing forces, in one execution.
 const PREEMPTIONS_MAX: usize = 3;
+
+/// Keys belong to one of two namespaces by their first byte.
+#[derive(Debug)]
+struct FirstByte;
+
+impl Namespaces for FirstByte {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn of(&self, key: &[u8]) -> u8 {
+        key.first().copied().unwrap_or_default() % 2
+    }
+}
 
 fn in_all_orders(model: impl Fn(&Arc<Store>) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -24,6 +40,7 @@ fn in_all_orders(model: impl Fn(&Arc<Store>) + Sync + Send + 'static) {
             memory_limit_bytes: 256 << 10,
             item_len_max: 1 << 16,
             shard_count: NonZeroUsize::new(1),
+            namespaces: Some(std::sync::Arc::new(FirstByte)),
             ..Config::default()
         }));
         model(&store);
@@ -85,6 +102,27 @@ fn what_was_stored_before_a_flush_is_dead_after_it_and_what_comes_later_lives() 
         set(store, b"k", b"2", NOW);
         assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn the_flush_of_a_namespace_takes_all_that_was_stored_in_it_before_and_nothing_else() {
+    in_all_orders(|store| {
+        let other = spawn(store, |store| {
+            set(store, b"a", b"1", NOW);
+            let seen = get(store, b"a", NOW);
+            assert!(matches!(seen, Ok(_) | Err(Miss::Flushed)), "{seen:?}");
+            set(store, b"b", b"1", NOW);
+            assert_eq!(get(store, b"b", NOW), Ok(b"1".to_vec()));
+        });
+        set(store, b"k", b"1", NOW);
+        store.flush_namespace(1, NOW);
+        assert_eq!(get(store, b"k", NOW), Err(Miss::Flushed));
+        set(store, b"k", b"2", NOW);
+        assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
+        other.join().unwrap();
+        assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
+        assert_eq!(get(store, b"b", NOW), Ok(b"1".to_vec()));
     });
 }
 

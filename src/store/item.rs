@@ -12,6 +12,9 @@ pub const LARGE_VALUE_LEN_MIN: usize = 16 << 10;
 /// Longest key in bytes that any item can have. memcached's own limit, 250, is the caller's business.
 pub const KEY_LEN_MAX: usize = u8::MAX as usize;
 
+/// The number of a namespace, see [`Namespaces`](crate::Namespaces).
+pub type NamespaceId = u8;
+
 /// An item to be stored.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -97,6 +100,8 @@ pub struct Hit<'a> {
     pub fetched: bool,
     /// For how many seconds nobody has used it; known to a minute, or exactly to who always asks.
     pub idle_seconds: u32,
+    /// What its key belongs to.
+    pub namespace: NamespaceId,
     /// Its value.
     pub value: ValueRef<'a>,
 }

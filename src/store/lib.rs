@@ -23,11 +23,13 @@
 //! assert!(matches!(value(Time::from_millis(60_000)), Lookup::Miss(_)));
 //! ```
 
+mod age;
 mod budget;
 mod check;
 mod compress;
 mod conditional;
 mod config;
+mod departure;
 mod evict;
 mod evicted;
 mod expire;
@@ -38,6 +40,7 @@ mod index;
 mod interleavings;
 mod item;
 mod log;
+mod namespace;
 mod number;
 mod outcome;
 mod outside;
@@ -45,12 +48,14 @@ mod prefetch;
 mod read;
 mod record;
 mod restore;
+mod sample;
 mod save;
 mod segment;
 mod shard;
 mod shrink;
 mod snapshot;
 mod space;
+mod spare;
 mod stats;
 mod sweep;
 mod sync;
@@ -62,20 +67,29 @@ mod write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use age::{AGES_MAX, Ages};
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
+pub use departure::Departure;
 pub use evicted::Evicted;
 pub use fetch::{Create, Fetch, Fetched};
-pub use item::{Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NewItem, NewValue, ValueRef};
+pub use item::{
+    Hit, KEY_LEN_MAX, LARGE_VALUE_LEN_MIN, Marks, NamespaceId, NewItem, NewValue, ValueRef,
+};
+pub use namespace::{NamespaceStats, Namespaces};
 pub use outcome::{Arithmetic, Lookup, Miss, StoreOutcome};
 pub use outside::Arriving;
 pub use restore::{Restore, Restored};
+pub use sample::{
+    Access, NARROWING_BITS, NARROWING_SHIFT, SAMPLE_SHIFT, SampledItem, Sampler, Use,
+};
 pub use save::Save;
 pub use snapshot::{BlockHeader, NoBlock};
 pub use stats::Snapshot;
 pub use time::{Expiry, Time};
 pub use walk::{Listed, Walk};
 
+use config::CAS_START_MAX;
 use expire::PendingFlush;
 use index::{Index, Place};
 use outside::Outside;
@@ -100,11 +114,12 @@ pub struct Store {
     pending_flush: PendingFlush,
     outside: Arc<Outside>,
     sweep_shard: AtomicUsize,
-    memory_limit_bytes: AtomicU64,
     decompress_failures: AtomicU64,
     item_len_max: u64,
     compress_len_min: Option<usize>,
     evict: bool,
+    namespaces: Option<Arc<dyn Namespaces>>,
+    sampler: Option<Arc<dyn Sampler>>,
 }
 
 impl Store {
@@ -113,22 +128,24 @@ impl Store {
         let shard_count = config.shards();
         let cas_step = count(shard_count);
         // The same start for all shards, and each its own numbers from there on.
-        let cas_start = (config.cas_start.min(1 << 63) / cas_step + 1) * cas_step;
+        let cas_start = (config.cas_start.min(CAS_START_MAX) / cas_step + 1) * cas_step;
         let budget = config.memory_limit_bytes / cas_step;
+        let namespaces = namespace::count(config.namespaces.as_deref());
         let shards = (0..shard_count)
-            .map(|number| Shard::new(budget, cas_start + count(number), cas_step))
+            .map(|number| Shard::new(budget, (cas_start + count(number), cas_step), namespaces))
             .collect();
         let store = Self {
             index: Index::new(shard_count),
             shards,
-            pending_flush: PendingFlush::new(),
-            outside: Arc::default(),
+            pending_flush: PendingFlush::new(config.sampler.clone()),
+            outside: Arc::new(Outside::new(config.memory_limit_bytes)),
             sweep_shard: AtomicUsize::new(0),
-            memory_limit_bytes: AtomicU64::new(config.memory_limit_bytes),
             decompress_failures: AtomicU64::new(0),
             item_len_max: config.item_len_max,
             compress_len_min: config.compress_len_min,
             evict: config.evict,
+            namespaces: config.namespaces.clone(),
+            sampler: config.sampler.clone(),
         };
         for number in 0..shard_count {
             if let Some(mut turn) = store.turn(number, Time::default()) {
@@ -158,6 +175,10 @@ impl Store {
             return Lookup::Miss(Miss::Absent);
         };
         if let Some(miss) = turn.touch(place, key, expiry) {
+            drop(turn);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Get, now);
+            }
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
@@ -168,8 +189,11 @@ impl Store {
             unnoticed: false,
             now,
         };
-        let seen = self.look(glance, |_| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut visit);
         drop(turn);
+        if self.is_sampled(place) {
+            self.sample(place, key, Use::Get, now);
+        }
         self.show(seen, key, now, visit)
     }
 
@@ -277,7 +301,14 @@ impl Store {
     /// Removes the item with the key; returns whether it was alive.
     pub fn delete(&self, key: &[u8], now: Time) -> bool {
         let turn = self.turn_for(key, now);
-        turn.is_some_and(|(place, mut turn)| turn.remove(place, key))
+        turn.is_some_and(|(place, mut turn)| {
+            let was_alive = turn.remove(place, key);
+            drop(turn);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Delete, now);
+            }
+            was_alive
+        })
     }
 
     /// Kills everything stored before `at`, when `at` comes; if it has come, exactly what was stored
@@ -297,15 +328,17 @@ impl Store {
     /// The gauges and counters.
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
-            limit_bytes: self.memory_limit_bytes.load(Ordering::Relaxed),
+            limit_bytes: self.outside.limit(),
             decompress_failures: self.decompress_failures.load(Ordering::Relaxed),
             arriving_bytes: self.outside.arriving.load(Ordering::Relaxed),
             pinned_bytes: self.outside.pinned.load(Ordering::Relaxed),
+            spare_bytes: self.outside.spare.bytes(),
             shard_count: count(self.shards.len()),
             ..Snapshot::default()
         };
         for (number, shard) in self.shards.iter().enumerate() {
             shard.writer().add_to(number, &self.index, &mut snapshot);
+            snapshot.turn_waits += shard.waits.load(Ordering::Relaxed);
         }
         snapshot
     }
@@ -313,7 +346,9 @@ impl Store {
     /// Sets the counters to 0; the gauges (`curr_items`, `bytes`, `table_*`, limits) stay.
     pub fn reset_counters(&self) {
         for shard in &self.shards {
-            shard.writer().counters = Counters::default();
+            let mut writer = shard.writer();
+            writer.counters = Counters::default();
+            writer.books.reset_counters();
         }
         self.decompress_failures.store(0, Ordering::Relaxed);
     }
@@ -329,6 +364,7 @@ impl Store {
             number,
             now,
             evict: self.evict,
+            namespaces: self.namespaces.as_deref(),
             writer,
         })
     }

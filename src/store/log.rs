@@ -10,6 +10,7 @@ use crate::compress::raw_value;
 use crate::item::{NewValue, ValueRef};
 use crate::prefetch::{CACHE_LINE_LEN, prefetch};
 use crate::record::{Head, Packed, Record};
+use crate::spare::Spare;
 
 /// Where an item is: a position in the segments put end to end, or a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +54,13 @@ pub(crate) struct Large {
 }
 
 impl Large {
-    pub(crate) fn new(head: Head, key: &[u8], value: NewValue<'_>) -> Self {
+    pub(crate) fn new(head: Head, key: &[u8], value: NewValue<'_>, spare: &Spare) -> Self {
         Self {
             head,
             key: key.into(),
             value: match value {
                 NewValue::Owned(value) => value,
-                NewValue::Copied(value) => Bytes::copy_from_slice(value),
+                NewValue::Copied(value) => spare.copy(value).into(),
             },
         }
     }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use crate::Store;
 use crate::compress::Outgoing;
-use crate::expire::death;
 use crate::index::Place;
 use crate::item::{Hit, ValueRef};
 use crate::outcome::{Lookup, Miss};
 use crate::record::Head;
+use crate::sample::Use;
 use crate::shard::Shard;
 use crate::time::Time;
 
@@ -62,6 +62,7 @@ impl Meta {
             marks: self.head.marks(),
             fetched: self.fetched,
             idle_seconds: self.idle_seconds,
+            namespace: self.head.namespace,
             value,
         }
     }
@@ -79,7 +80,6 @@ impl Store {
     ) -> Lookup<R> {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
-        let mark = self.shards.get(place.shard).map_or(0, Shard::mark);
         let mut visit = Some(visit);
         let glance = Glance {
             place,
@@ -87,9 +87,12 @@ impl Store {
             unnoticed,
             now,
         };
-        let seen = self.look(glance, |head| death(mark, head, now), &mut visit);
+        let seen = self.look(glance, |shard, head| shard.death(head, now), &mut visit);
         if seen.idle_seconds() >= USE_INTERVAL_SECONDS && !unnoticed {
             self.note_use(key, now);
+        }
+        if self.is_sampled(place) && !unnoticed {
+            self.sample(place, key, Use::Get, now);
         }
         self.show(seen, key, now, visit)
     }
@@ -99,7 +102,7 @@ impl Store {
     pub(crate) fn look<R, V>(
         &self,
         glance: Glance<'_>,
-        death: impl FnOnce(&Head) -> Option<Miss>,
+        death: impl FnOnce(&Shard, &Head) -> Option<Miss>,
         visit: &mut Option<V>,
     ) -> Seen<R>
     where
@@ -117,7 +120,7 @@ impl Store {
         let seen = self.index.use_item(place, pick, |word, spot| {
             let found = spot.item();
             let head = found.record.head;
-            if let Some(miss) = death(&head) {
+            if let Some(miss) = death(shard, &head) {
                 return (Seen::Missed(miss), false);
             }
             let idle_seconds = now.as_seconds().saturating_sub(head.used_seconds);
@@ -163,8 +166,9 @@ impl Store {
             (Seen::Missed(miss), _) => return Lookup::Miss(miss),
             (Seen::Compressed(meta, value), Some(visit)) => {
                 let cas = meta.head.cas;
-                let lend = |raw| self.outside.lend(raw);
-                let shown = value.show(lend, |value| visit(meta.hit(value)));
+                let outside = &self.outside;
+                let lend = |raw| outside.lend(raw);
+                let shown = value.show(&outside.spare, lend, |value| visit(meta.hit(value)));
                 if shown.is_none() {
                     self.bury_damaged(key, cas, now);
                 }

@@ -6,7 +6,8 @@
 //! | 1 | marks, and which of the options are there |
 //! | 2 | length of the value: longer ones are not in segments |
 //! | 4 | when it was last used, in seconds |
-//! | 8 | cas unique |
+//! | 7 | cas unique |
+//! | 1 | number of the namespace |
 //! | 0 or 6 | expiry in milliseconds; all bits set: never |
 //! | 0 or 4 | client flags |
 //! | 0 or 8 | of a compressed value: its length before, its checksum before |
@@ -16,10 +17,14 @@
 use bytes::{Buf, BufMut};
 
 use crate::compress::Compressed;
-use crate::item::Marks;
+use crate::item::{Marks, NamespaceId};
 use crate::time::{Expiry, Time};
 
 const FIXED_LEN: usize = 16;
+
+/// Bits of the eight bytes that cas unique and namespace share.
+const CAS_BITS: u32 = 56;
+const CAS: u64 = (1 << CAS_BITS) - 1;
 const EXPIRY_LEN: usize = 6;
 const CLIENT_FLAGS_LEN: usize = 4;
 const COMPRESSED_LEN: usize = 8;
@@ -65,6 +70,7 @@ pub(crate) struct Head {
     /// [`IS_STALE`] and so on.
     pub(crate) marks: u8,
     pub(crate) used_seconds: u32,
+    pub(crate) namespace: NamespaceId,
 }
 
 /// One item, as it is in memory or about to be.
@@ -92,6 +98,7 @@ impl Head {
         Self {
             has_expiry: self.has_expiry,
             marks: self.marks & HAS_ENCODED_KEY,
+            namespace: self.namespace,
             ..Self::new(self.client_flags, self.expiry, now)
         }
     }
@@ -151,7 +158,7 @@ impl Head {
         out.put_u8(self.options());
         out.put_u16_le(value_len);
         out.put_u32_le(self.used_seconds);
-        out.put_u64_le(self.cas);
+        out.put_u64_le(self.cas & CAS | u64::from(self.namespace) << CAS_BITS);
         if self.has_expiry {
             out.put_uint_le(millis(self.expiry), EXPIRY_LEN);
         }
@@ -171,8 +178,10 @@ impl Head {
     #[inline]
     fn parse_fixed(bytes: &[u8; FIXED_LEN]) -> Self {
         let [_, options, _, _, s0, s1, s2, s3, cas @ ..] = *bytes;
+        let [.., namespace] = cas;
         Self {
-            cas: u64::from_le_bytes(cas),
+            cas: u64::from_le_bytes(cas) & CAS,
+            namespace,
             marks: options & MARKS,
             used_seconds: u32::from_le_bytes([s0, s1, s2, s3]),
             ..Self::default()
@@ -297,7 +306,8 @@ mod tests {
             for bits in 0..32 {
                 let has = |bit| bits & 1 << bit != 0;
                 heads.push(Head {
-                    cas: u64::MAX,
+                    cas: CAS,
+                    namespace: u8::MAX,
                     given_cas: has(0).then_some(u64::MAX - 1),
                     expiry,
                     has_expiry: has(1) || expiry != Expiry::Never,

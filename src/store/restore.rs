@@ -21,6 +21,7 @@ use crate::record::{Head, MARKS, Record};
 use crate::segment::Chain;
 use crate::shard::Queue;
 use crate::snapshot::{BlockHeader, Entry, Saved};
+use crate::stats::count;
 use crate::time::{Expiry, Time};
 use crate::turn::Turn;
 
@@ -289,7 +290,8 @@ impl Turn<'_> {
             return Outcome::Damaged;
         }
         // Whatever has been flushed since, was flushed with all that was written before.
-        if saved.cas <= self.shard.mark() {
+        head.namespace = self.namespaces.map_or(0, |namespaces| namespaces.of(key));
+        if self.shard.is_flushed(saved.cas, head.namespace) {
             return Outcome::Dead;
         }
         let written = self.writer.written.as_ref();
@@ -326,7 +328,8 @@ impl Turn<'_> {
             let slot = self.take_slot(place, is_main, (charge, head.cas));
             let queue = self.writer.queue(is_main);
             queue.large.push_front((slot, head.cas));
-            let large = Large::new(head, key, value);
+            self.writer.books.enter(head.namespace, charge);
+            let large = Large::new(head, key, value, &self.outside.spare);
             self.shard.log_mut().put_large(slot, large);
             return Some(Location::large(slot));
         }
@@ -342,6 +345,7 @@ impl Turn<'_> {
         let location = self.reserve(chain, record.len())?;
         self.shard.log_mut().write(location, &record);
         self.note(location, |span| span.add(&head));
+        self.writer.books.enter(head.namespace, count(record.len()));
         let segment = self.writer.segment_of(location);
         if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
             segment.stamp = segment.stamp.min(head.cas);

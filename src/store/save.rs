@@ -6,12 +6,11 @@ use bytes::Bytes;
 use lz4_flex::block::{compress_into, get_maximum_output_size};
 
 use crate::Store;
-use crate::expire::death;
 use crate::index::{Place, Word};
 use crate::item::ValueRef;
 use crate::log::{Found, Location};
 use crate::record::Packed;
-use crate::shard::{Queue, Shard, Writer};
+use crate::shard::{Queue, Writer};
 use crate::snapshot::{BlockHeader, Entry, FIRST_LEN, MORE_LEN, RAW_LEN_MAX, Saved};
 use crate::stats::count;
 use crate::time::{Expiry, Time};
@@ -250,11 +249,7 @@ impl Save<'_> {
     /// The next live item of the open segment. The copy may be of what is no more: the index knows.
     fn next_of_segment(&mut self) -> Option<Item> {
         let begin = self.open.begin?;
-        let mark = self
-            .store
-            .shards
-            .get(self.open.shard)
-            .map_or(0, Shard::mark);
+        let shard = self.store.shards.get(self.open.shard)?;
         while let Some(record) = self
             .open
             .bytes
@@ -272,7 +267,7 @@ impl Save<'_> {
                 record,
                 shared: None,
             };
-            if death(mark, &record.head, self.now).is_none()
+            if shard.death(&record.head, self.now).is_none()
                 && let Some(item) = self.item(word, found)
             {
                 return Some(item);
@@ -289,7 +284,7 @@ impl Save<'_> {
         let found = log.find(location)?.item();
         let place: Place = self.store.index.place(found.record.key);
         let word = self.store.index.find_at(place, location)?;
-        if death(shard.mark(), &found.record.head, self.now).is_some() {
+        if shard.death(&found.record.head, self.now).is_some() {
             return None;
         }
         self.item(word, found)

@@ -52,6 +52,8 @@ pub(crate) struct Segment {
     pub(crate) stamp: u64,
     /// When it was opened, in seconds.
     pub(crate) opened_seconds: u32,
+    /// How often a namespace had been flushed when it was opened, or swept last: none of its records was dead by those.
+    pub(crate) flushes: u64,
     pub(crate) span: Span,
 }
 

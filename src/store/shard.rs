@@ -1,15 +1,18 @@
 //! One shard: its log, and what its writers share: the queues, the budget, the counters.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{PoisonError, TryLockError};
 
 use bytes::Bytes;
 
+use crate::age::{DATES_LEN_MAX, Dates};
+use crate::departure::Departures;
 use crate::evicted::Evictions;
 use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::{Location, Log};
+use crate::namespace::Books;
 use crate::restore::Written;
 use crate::segment::{CLASS_COUNT, Chain, Segment};
 use crate::stats::{Counters, Snapshot, count};
@@ -30,11 +33,18 @@ const BUDGET_PER_GHOST_SLOT: u64 = 512;
 
 /// One part of the store.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard {
+    /// The highest of `marks`, beside the lock that every reader takes: most items are newer, and nobody looks further.
+    pub(crate) highest_mark: AtomicU64,
     log: RwLock<Log>,
     writer: Mutex<Writer>,
-    /// Items up to this cas unique have been flushed.
-    pub(crate) mark: AtomicU64,
+    /// How often somebody had to wait for the writer.
+    pub(crate) waits: AtomicU64,
+    /// Why its last keys went.
+    pub(crate) departures: Departures,
+    /// Of each namespace the cas unique up to which items have been flushed.
+    pub(crate) marks: Box<[AtomicU64]>,
 }
 
 /// A large value's place in its queue.
@@ -98,6 +108,10 @@ pub(crate) struct Writer {
     pub(crate) pinned: Vec<(Bytes, u64)>,
     pub(crate) table_bytes: u64,
     pub(crate) ghost: Ghost,
+    /// Of the table of departures, which is the shard's.
+    departures_bytes: u64,
+    /// When which cas unique was given out.
+    pub(crate) dates: Dates,
     /// Only while somebody watches them.
     pub(crate) evictions: Option<Box<Evictions>>,
     /// Only while a snapshot comes back.
@@ -106,18 +120,23 @@ pub(crate) struct Writer {
     /// A segment is copied here to be looked through without a lock.
     pub(crate) scratch: Vec<u8>,
     pub(crate) counters: Counters,
+    pub(crate) books: Books,
+    /// Everything up to this cas unique has been flushed.
+    pub(crate) flushed: u64,
 }
 
 impl Shard {
     /// An empty shard. Its cas uniques are above `last_cas` and `cas_step` apart.
-    pub(crate) fn new(budget: u64, last_cas: u64, cas_step: u64) -> Self {
+    pub(crate) fn new(budget: u64, (last_cas, cas_step): (u64, u64), namespaces: usize) -> Self {
         let wanted = (budget / SEGMENTS_PER_SHARD).max(1);
         let segment_len = (1 << wanted.ilog2()).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX);
         let ghost_slots = (budget / BUDGET_PER_GHOST_SLOT)
             .checked_ilog2()
             .map_or(0, |log| 1 << log);
         let segment_len = usize::try_from(segment_len).unwrap_or(usize::MAX);
+        let departures = Departures::new(budget);
         let writer = Writer {
+            departures_bytes: departures.bytes(),
             last_cas,
             cas_step,
             budget,
@@ -132,16 +151,22 @@ impl Shard {
             pinned: Vec::new(),
             table_bytes: 0,
             ghost: Ghost::new(ghost_slots),
+            dates: Dates::new(last_cas),
             evictions: None,
             written: None,
             sweep_from: 0,
             scratch: Vec::new(),
             counters: Counters::default(),
+            books: Books::new(namespaces),
+            flushed: 0,
         };
         Self {
+            highest_mark: AtomicU64::new(0),
             log: RwLock::new(Log::new(segment_len)),
             writer: Mutex::new(writer),
-            mark: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            departures,
+            marks: (0..namespaces).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -158,11 +183,14 @@ impl Shard {
     /// The one turn at writing.
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic in a visitor must not take the shard away: writers hold no half-done change then.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn mark(&self) -> u64 {
-        self.mark.load(Ordering::Acquire)
+        match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(writer)) => writer.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        }
     }
 }
 
@@ -201,8 +229,9 @@ impl Writer {
     /// What is charged even when nothing is stored.
     pub(crate) fn fixed(&self) -> u64 {
         // The scratch buffer is as long as a segment.
-        let books = self.segment_len + self.segments.len() * size_of::<Segment>();
-        self.table_bytes + self.ghost.bytes() + count(books)
+        let segments = self.segments.len() * size_of::<Segment>();
+        let books = self.segment_len + segments + self.books.bytes() + DATES_LEN_MAX;
+        self.table_bytes + self.ghost.bytes() + self.departures_bytes + count(books)
     }
 
     /// Segments that could be opened, free ones and those that the budget still allows.

@@ -12,13 +12,14 @@ impl Store {
     /// Changes the memory limit. The number of shards stays. A higher limit is there at once; towards a
     /// lower one, each write evicts a segment more than it needs, and [`Self::shrink`] does the rest.
     pub fn set_memory_limit(&self, bytes: u64) {
-        self.memory_limit_bytes.store(bytes, Ordering::Relaxed);
+        self.outside.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes up to `step_budget` steps, each of a segment or a large value, towards the memory limit, and
     /// forgets the values that their last reader has let go of. Every shard is locked once, and once
     /// more for each step.
     pub fn shrink(&self, now: Time, step_budget: usize) {
+        self.outside.spare.age();
         let mut steps_left = step_budget;
         for number in 0..self.shards.len() {
             while let Some(mut turn) = self.turn(number, now) {
@@ -33,7 +34,7 @@ impl Store {
 
     /// What one shard may take.
     pub(crate) fn share(&self) -> u64 {
-        let limit = self.memory_limit_bytes.load(Ordering::Relaxed);
+        let limit = self.outside.limit();
         // A shift: their number is a power of two, and each write asks.
         limit.saturating_sub(self.outside.bytes()) >> self.shards.len().ilog2()
     }
@@ -53,14 +54,11 @@ impl Turn<'_> {
 
     /// Forgets values that no reader holds any more.
     pub(crate) fn let_go(&mut self) {
-        let pinned = &self.outside.pinned;
-        self.writer.pinned.retain(|(value, charge)| {
-            let is_held = !value.is_unique();
-            if !is_held {
-                pinned.fetch_sub(*charge, Ordering::Relaxed);
-            }
-            is_held
-        });
+        let pinned = &mut self.writer.pinned;
+        for (value, charge) in pinned.extract_if(.., |(value, _)| value.is_unique()) {
+            self.outside.pinned.fetch_sub(charge, Ordering::Relaxed);
+            self.outside.recycle(value);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
 use crate::index::{Place, Word};
+use crate::item::NamespaceId;
 use crate::log::{LOG_LEN_MAX, Large, Location};
 use crate::segment::{Chain, Segment};
 use crate::shard::Slot;
@@ -96,12 +97,15 @@ impl Turn<'_> {
         };
         let stamp = self.writer.last_cas;
         let opened_seconds = self.now.as_seconds();
+        self.writer.dates.note(stamp, self.now);
+        let flushes = self.writer.books.flushes;
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
                 used: true,
                 class: chain.class,
                 stamp,
                 opened_seconds,
+                flushes,
                 ..Segment::default()
             };
         }
@@ -159,6 +163,7 @@ impl Turn<'_> {
     /// A slot that is the newest of its queue.
     pub(crate) fn add_slot(&mut self, place: Place, is_main: bool, charge: u64) -> u32 {
         let stamp = self.writer.next_cas();
+        self.writer.dates.note(stamp, self.now);
         let slot = self.take_slot(place, is_main, (charge, stamp));
         self.writer.queue(is_main).large.push_back((slot, stamp));
         slot
@@ -187,7 +192,7 @@ impl Turn<'_> {
         slot
     }
 
-    pub(crate) fn free_slot(&mut self, slot: u32, is_main: bool) {
+    pub(crate) fn free_slot(&mut self, slot: u32, is_main: bool, namespace: NamespaceId) {
         let writer = &mut self.writer;
         let known = writer
             .slots
@@ -195,14 +200,17 @@ impl Turn<'_> {
             .map(std::mem::take)
             .unwrap_or_default();
         writer.queue(is_main).large_bytes -= known.charge;
+        writer.books.leave(namespace, known.charge);
         writer.free_slots.push(slot);
         let large = self.shard.log_mut().take_large(slot);
-        if let Some(Large { value, .. }) = large
-            && !value.is_unique()
-        {
-            let pinned = &self.outside.pinned;
-            pinned.fetch_add(known.charge, Ordering::Relaxed);
-            self.writer.pinned.push((value, known.charge));
+        if let Some(Large { value, .. }) = large {
+            if value.is_unique() {
+                self.outside.recycle(value);
+            } else {
+                let pinned = &self.outside.pinned;
+                pinned.fetch_add(known.charge, Ordering::Relaxed);
+                self.writer.pinned.push((value, known.charge));
+            }
         }
         self.forget_stale_slots(is_main);
     }

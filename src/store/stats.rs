@@ -1,5 +1,6 @@
 //! What the store counts.
 
+use crate::age::Ages;
 use crate::compress::Attempt;
 use crate::time::Time;
 
@@ -21,8 +22,10 @@ pub struct Snapshot {
     pub charged_bytes: u64,
     /// Bytes charged besides: values that are still arriving ...
     pub arriving_bytes: u64,
-    /// ... and values that readers alone hold: given up since, or decompressed for them.
+    /// ... values that readers alone hold: given up since, or decompressed for them ...
     pub pinned_bytes: u64,
+    /// ... and buffers that large values have left for those to come.
+    pub spare_bytes: u64,
     /// The memory limit in bytes.
     pub limit_bytes: u64,
     /// Live items removed to stay within the limit.
@@ -33,6 +36,10 @@ pub struct Snapshot {
     pub evicted_with_expiry: u64,
     /// For how many seconds nobody had used an item that was evicted last.
     pub evicted_idle_seconds: u32,
+    /// How long before their eviction the items had been stored, of all `evictions`; rounded up by a third at most.
+    pub evicted_ages: Ages,
+    /// For how long nobody had used them; uses within a minute are one.
+    pub evicted_idle: Ages,
     /// When the memory was opened that holds what was stored first, or spared since; to a second.
     pub oldest: Option<Time>,
     /// Segments that have memory, those included that hold nothing.
@@ -57,6 +64,8 @@ pub struct Snapshot {
     pub shard_count: u64,
     /// Items in the shard that has most of them.
     pub shard_items_max: u64,
+    /// How often a writer had to wait for its turn at a shard. It is never reset.
+    pub turn_waits: u64,
     /// Values that were compressed when they were stored.
     pub compressed: u64,
     /// Bytes of those before.
@@ -79,6 +88,8 @@ pub(crate) struct Counters {
     pub(crate) evicted_unfetched: u64,
     pub(crate) evicted_with_expiry: u64,
     pub(crate) evicted_idle_seconds: u32,
+    pub(crate) evicted_ages: Ages,
+    pub(crate) evicted_idle: Ages,
     pub(crate) expired_unfetched: u64,
     pub(crate) reclaimed: u64,
     pub(crate) sweep_reclaimed: u64,
@@ -98,6 +109,8 @@ impl Counters {
         snapshot.evicted_with_expiry += self.evicted_with_expiry;
         snapshot.evicted_idle_seconds =
             self.evicted_idle_seconds.max(snapshot.evicted_idle_seconds);
+        snapshot.evicted_ages.add_all(&self.evicted_ages);
+        snapshot.evicted_idle.add_all(&self.evicted_idle);
         snapshot.expired_unfetched += self.expired_unfetched;
         snapshot.reclaimed += self.reclaimed;
         snapshot.sweep_reclaimed += self.sweep_reclaimed;

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use crate::Store;
+use crate::departure::Departure;
 use crate::evict::LIVE_PERCENT_BEFORE_GROWTH;
-use crate::expire::death;
 use crate::log::Location;
 use crate::record::Record;
 use crate::segment::{Segment, Span};
 use crate::shard::Queue;
 use crate::time::Time;
-use crate::turn::Turn;
+use crate::turn::{Gone, Turn};
 
 /// What a step of a sweep did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,15 +48,17 @@ impl Store {
 impl Turn<'_> {
     /// Sweeps the next segment in which something can be dead, or all large values.
     fn sweep_step(&mut self) -> Swept {
-        let mark = self.shard.mark();
+        let (mark, flushes) = (self.writer.flushed, self.writer.books.flushes);
         let from = self.writer.sweep_from;
         let now = self.now;
-        let due = |segment: &Segment| segment.used && segment.span.has_dead(mark, now);
+        let due = |segment: &Segment| {
+            segment.used && (segment.flushes < flushes || segment.span.has_dead(mark, now))
+        };
         let next = self.writer.segments.iter().skip(from).position(due);
         let next = next.and_then(|skipped| u32::try_from(from + skipped).ok());
         let mut swept = if let Some(number) = next {
             self.writer.sweep_from = number as usize + 1;
-            self.sweep_segment(number, mark)
+            self.sweep_segment(number)
         } else {
             self.writer.sweep_from = 0;
             Swept {
@@ -72,7 +74,7 @@ impl Turn<'_> {
         swept
     }
 
-    fn sweep_segment(&mut self, number: u32, mark: u64) -> Swept {
+    fn sweep_segment(&mut self, number: u32) -> Swept {
         let mut swept = Swept::default();
         let mut span = Span::default();
         let scratch = self.copy_segment(number);
@@ -81,20 +83,29 @@ impl Turn<'_> {
             let location = self.shard.log().location(number, offset);
             offset += record.len();
             swept.looked_at += 1;
-            if death(mark, &record.head, self.now).is_none() {
+            let Some(death) = self.shard.death(&record.head, self.now) else {
                 span.add(&record.head);
                 continue;
-            }
+            };
             let place = self.index.place(record.key);
             if let Some(word) = self.index.remove(place, location) {
-                self.kill(word, record.len());
+                let gone = Gone {
+                    namespace: record.head.namespace,
+                    record_len: record.len(),
+                };
+                self.kill(word, gone);
                 self.count_dead(word, true);
+                self.shard
+                    .departures
+                    .note(place.hash, Departure::Dead(death));
                 swept.removed += 1;
             }
         }
         self.writer.scratch = scratch;
+        let flushes = self.writer.books.flushes;
         if let Some(segment) = self.writer.segment_mut(number) {
             segment.span = span;
+            segment.flushes = flushes;
         }
         if swept.removed > 0 {
             self.pack_if_sparse(number);
@@ -127,12 +138,20 @@ impl Turn<'_> {
             };
             swept.looked_at += 1;
             let location = Location::large(slot);
-            if !self.is_dead_at(location) {
+            let head = self.head_at(location).unwrap_or_default();
+            let Some(death) = self.shard.death(&head, self.now) else {
                 continue;
-            }
+            };
             if let Some(word) = self.index.remove(place, location) {
-                self.kill(word, 0);
+                let gone = Gone {
+                    namespace: head.namespace,
+                    record_len: 0,
+                };
+                self.kill(word, gone);
                 self.count_dead(word, true);
+                self.shard
+                    .departures
+                    .note(place.hash, Departure::Dead(death));
                 swept.removed += 1;
             }
         }

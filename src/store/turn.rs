@@ -1,15 +1,17 @@
 //! A writer's turn at a shard: what it does until the end of the turn happens at once.
 
 use crate::budget::large_charge;
-use crate::expire::death;
+use crate::departure::Departure;
 use crate::index::{Index, Place, Word};
-use crate::item::NewValue;
+use crate::item::{NamespaceId, NewValue};
 use crate::log::{Found, Large, Location};
+use crate::namespace::Namespaces;
 use crate::outcome::{Lookup, Miss};
 use crate::outside::Outside;
 use crate::record::{Head, Record};
 use crate::segment::{Chain, Span};
 use crate::shard::{Shard, Writer};
+use crate::stats::count;
 use crate::sync::MutexGuard;
 use crate::time::{Expiry, Time};
 
@@ -25,6 +27,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) number: usize,
     pub(crate) now: Time,
     pub(crate) evict: bool,
+    pub(crate) namespaces: Option<&'a dyn Namespaces>,
     pub(crate) writer: MutexGuard<'a, Writer>,
 }
 
@@ -38,6 +41,8 @@ pub(crate) struct Put<'a> {
     /// As it shall be stored: compressed or not.
     pub(crate) value: NewValue<'a>,
     pub(crate) fetched: bool,
+    /// A client has sent it, so that it is counted.
+    pub(crate) is_new: bool,
 }
 
 impl<'a> Put<'a> {
@@ -48,6 +53,7 @@ impl<'a> Put<'a> {
             keeps_cas: false,
             value,
             fetched: false,
+            is_new: false,
         }
     }
 }
@@ -56,15 +62,26 @@ impl<'a> Put<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Old {
     word: Word,
-    record_len: usize,
+    gone: Gone,
     is_dead: bool,
+}
+
+/// What the books have of an item that is removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub(crate) namespace: NamespaceId,
+    /// What it takes in a segment, 0 if it is a large one.
+    pub(crate) record_len: usize,
 }
 
 impl Old {
     pub(crate) fn alive(word: Word, Found { record, shared }: &Found<'_>) -> Self {
         Self {
             word,
-            record_len: if shared.is_none() { record.len() } else { 0 },
+            gone: Gone {
+                namespace: record.head.namespace,
+                record_len: if shared.is_none() { record.len() } else { 0 },
+            },
             is_dead: false,
         }
     }
@@ -91,9 +108,8 @@ impl Turn<'_> {
         key: &[u8],
         visit: impl FnOnce(Word, Found<'_>) -> R,
     ) -> Lookup<R> {
-        let mark = self.shard.mark();
         let looked = self.find(place, key, |word, found| {
-            match death(mark, &found.record.head, self.now) {
+            match self.shard.death(&found.record.head, self.now) {
                 Some(miss) => Lookup::Miss(miss),
                 None => Lookup::Hit(visit(word, found)),
             }
@@ -110,9 +126,8 @@ impl Turn<'_> {
     }
 
     fn old(&self, place: Place, key: &[u8]) -> Option<Old> {
-        let mark = self.shard.mark();
         self.find(place, key, |word, found| Old {
-            is_dead: death(mark, &found.record.head, self.now).is_some(),
+            is_dead: self.shard.death(&found.record.head, self.now).is_some(),
             ..Old::alive(word, &found)
         })
     }
@@ -153,10 +168,17 @@ impl Turn<'_> {
         if !put.keeps_cas {
             put.head.cas = self.writer.next_cas();
         }
+        put.head.namespace = match (old, self.namespaces) {
+            (Some(old), _) => old.gone.namespace,
+            (None, Some(namespaces)) => namespaces.of(put.key),
+            (None, None) => 0,
+        };
+        let stored_in = put.is_new.then_some(put.head.namespace);
         let unique = put.head.unique();
         let value = put.value.as_slice();
         if self.is_large(value.len()) {
-            return self.put_large(place, put, old).map(|()| unique);
+            self.put_large(place, put, old)?;
+            return Some(self.count_put(stored_in, unique));
         }
         let record = Record {
             head: put.head,
@@ -164,10 +186,10 @@ impl Turn<'_> {
             value,
         };
         if let Some(old) = old
-            && old.record_len == record.len()
+            && old.gone.record_len == record.len()
         {
             self.overwrite(place, old, &record, put.fetched);
-            return Some(unique);
+            return Some(self.count_put(stored_in, unique));
         }
         let is_main = self.queue_for(place, old)?;
         let chain = Chain::new(is_main, record.head.expiry, self.now);
@@ -177,8 +199,18 @@ impl Turn<'_> {
         let word = Word::new(place, location)
             .main(is_main)
             .fetched(put.fetched);
+        let len = count(record.len());
+        self.writer.books.enter(record.head.namespace, len);
         self.publish(place, put.key, word);
-        Some(unique)
+        Some(self.count_put(stored_in, unique))
+    }
+
+    /// Counts an item of a client's; returns its cas unique.
+    fn count_put(&mut self, stored_in: Option<NamespaceId>, unique: u64) -> u64 {
+        if let Some(namespace) = stored_in {
+            self.writer.books.count_stored(namespace);
+        }
+        unique
     }
 
     /// Writes a record over the one that has its key and its length.
@@ -198,7 +230,8 @@ impl Turn<'_> {
         let is_main = self.queue_for(place, old)?;
         self.reserve_large(charge)?;
         let slot = self.add_slot(place, is_main, charge);
-        let large = Large::new(put.head, put.key, put.value);
+        self.writer.books.enter(put.head.namespace, charge);
+        let large = Large::new(put.head, put.key, put.value, &self.outside.spare);
         self.shard.log_mut().put_large(slot, large);
         let word = Word::new(place, Location::large(slot))
             .main(is_main)
@@ -226,7 +259,7 @@ impl Turn<'_> {
             Some(old) => {
                 let successor = |old: Word| word.with_frequency(old.frequency());
                 self.index.update(place, old.word.location(), successor);
-                self.kill(old.word, old.record_len);
+                self.kill(old.word, old.gone);
                 self.count_dead(old.word, old.is_dead);
             }
             None => self.index.insert(place, word),
@@ -240,7 +273,8 @@ impl Turn<'_> {
             return false;
         };
         self.index.remove(place, old.word.location());
-        self.kill(old.word, old.record_len);
+        self.shard.departures.note(place.hash, Departure::Deleted);
+        self.kill(old.word, old.gone);
         self.count_dead(old.word, old.is_dead);
         self.drop_table_room();
         !old.is_dead
@@ -327,14 +361,16 @@ impl Turn<'_> {
     }
 
     /// Takes an item that the index no longer refers to off the books.
-    pub(crate) fn kill(&mut self, word: Word, record_len: usize) {
+    pub(crate) fn kill(&mut self, word: Word, gone: Gone) {
         if let Some(slot) = word.location().slot() {
-            self.free_slot(slot, word.is_main());
+            self.free_slot(slot, word.is_main(), gone.namespace);
             return;
         }
+        let len = count(gone.record_len);
+        self.writer.books.leave(gone.namespace, len);
         let segment = self.writer.segment_of(word.location());
         if let Some(segment) = segment.and_then(|number| self.writer.segment_mut(number)) {
-            segment.live -= record_len;
+            segment.live -= gone.record_len;
         }
     }
 

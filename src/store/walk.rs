@@ -1,12 +1,11 @@
 //! Shows all items, a little at a time, to who wants to list them.
 
 use crate::Store;
-use crate::expire::death;
+use crate::age::Dates;
 use crate::index::Word;
 use crate::item::Marks;
 use crate::log::Location;
 use crate::record::{Head, Packed};
-use crate::shard::Shard;
 use crate::time::{Expiry, Time};
 
 /// How far a [`Store::walk`] has come.
@@ -16,6 +15,8 @@ pub struct Walk {
     segment: u32,
     /// The segment, as it was.
     copy: Vec<u8>,
+    /// When its items were stored.
+    dates: Option<Dates>,
 }
 
 /// A live item without its value.
@@ -36,13 +37,23 @@ pub struct Listed<'a> {
     pub fetched: bool,
     /// For how many seconds nobody has used it.
     pub idle_seconds: u32,
+    /// How many seconds ago it was stored, rounded up by a third at most; if it came back from a snapshot, how old
+    /// the store is.
+    pub age_seconds: u32,
     /// Bytes of its value.
     pub value_len: usize,
 }
 
 impl<'a> Listed<'a> {
-    fn new(key: &'a [u8], stored_len: usize, head: &Head, word: Word, now: Time) -> Self {
+    fn new(
+        key: &'a [u8],
+        stored_len: usize,
+        (head, word): (&Head, Word),
+        dates: &Dates,
+        now: Time,
+    ) -> Self {
         Self {
+            age_seconds: dates.age(head.cas, now),
             key,
             client_flags: head.client_flags,
             cas: head.unique(),
@@ -54,6 +65,13 @@ impl<'a> Listed<'a> {
                 .compressed
                 .map_or(stored_len, |compressed| compressed.raw_len as usize),
         }
+    }
+}
+
+impl Walk {
+    /// The shard that comes next. A key's hash chooses its shard, so the items of one are a sample of all.
+    pub const fn shard(&self) -> usize {
+        self.shard
     }
 }
 
@@ -72,6 +90,7 @@ impl Store {
             let number = walk.segment;
             walk.segment += 1;
             walk.copy.clear();
+            walk.dates = Some(turn.writer.dates.clone());
             let log = turn.shard.log();
             walk.copy
                 .extend_from_slice(log.segment(number, segment.fill));
@@ -80,8 +99,9 @@ impl Store {
             drop(turn);
             self.walk_segment(walk, begin, now, visit);
         } else {
+            let dates = turn.writer.dates.clone();
             drop(turn);
-            self.walk_large(walk.shard, now, visit);
+            self.walk_large(walk.shard, &dates, now, visit);
             walk.shard += 1;
             walk.segment = 0;
         }
@@ -96,38 +116,47 @@ impl Store {
         now: Time,
         mut visit: impl FnMut(Listed<'_>),
     ) {
-        let mark = self.shards.get(walk.shard).map_or(0, Shard::mark);
+        let (Some(shard), Some(dates)) = (self.shards.get(walk.shard), &walk.dates) else {
+            return;
+        };
         let mut rest = walk.copy.as_slice();
         let mut location = begin;
         while let Some(record) = Packed::find(rest).map(Packed::record) {
             let here = location;
             rest = rest.get(record.len()..).unwrap_or_default();
             location = location.after(record.len());
-            if death(mark, &record.head, now).is_some() {
+            if shard.death(&record.head, now).is_some() {
                 continue;
             }
             let place = self.index.place(record.key);
             if let Some(word) = self.index.find_at(place, here) {
                 let stored_len = record.value.len();
-                visit(Listed::new(record.key, stored_len, &record.head, word, now));
+                let known = (&record.head, word);
+                visit(Listed::new(record.key, stored_len, known, dates, now));
             }
         }
     }
 
-    fn walk_large(&self, shard: usize, now: Time, mut visit: impl FnMut(Listed<'_>)) {
+    fn walk_large(
+        &self,
+        shard: usize,
+        dates: &Dates,
+        now: Time,
+        mut visit: impl FnMut(Listed<'_>),
+    ) {
         let Some(shard) = self.shards.get(shard) else {
             return;
         };
-        let mark = shard.mark();
         let log = shard.log();
         for (location, large) in log.large() {
-            if death(mark, &large.head, now).is_some() {
+            if shard.death(&large.head, now).is_some() {
                 continue;
             }
             let place = self.index.place(&large.key);
             if let Some(word) = self.index.find_at(place, location) {
                 let stored_len = large.value.len();
-                visit(Listed::new(&large.key, stored_len, &large.head, word, now));
+                let known = (&large.head, word);
+                visit(Listed::new(&large.key, stored_len, known, dates, now));
             }
         }
     }
@@ -176,6 +205,7 @@ mod tests {
         while more {
             more = store.walk(&mut walk, later, |item| {
                 assert_eq!((item.idle_seconds, item.fetched), (4, false));
+                assert!((4..=9).contains(&item.age_seconds));
                 let is_new = shown.insert(item.key.to_vec(), item.value_len).is_none();
                 assert!(is_new);
             });

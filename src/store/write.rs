@@ -3,12 +3,12 @@
 use crate::Store;
 use crate::compress::{Attempt, compressing};
 use crate::conditional::Write;
-use crate::expire::death;
 use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
 use crate::record::{HAS_ENCODED_KEY, Head, Record};
+use crate::sample::Use;
 use crate::time::Time;
 use crate::turn::{Old, Put, Turn};
 
@@ -32,10 +32,15 @@ impl Store {
             if !turn.has_room_for(key.len(), value.len()) {
                 return StoreOutcome::NoMemory;
             }
-            match decide(&turn, place, head) {
+            let outcome = match decide(&turn, place, head) {
                 Ok(head) => turn.store(place, Put::new(key, head, value), attempt),
                 Err(outcome) => outcome,
+            };
+            drop(turn);
+            if self.is_sampled(place) {
+                self.sample(place, key, Use::Set, now);
             }
+            outcome
         })
     }
 
@@ -139,7 +144,10 @@ impl Store {
             ..Put::new(key, head, NewValue::Copied(value.as_slice()))
         };
         match turn.put_over(place, Some(old), put) {
-            Some(cas) => Arithmetic::Number { value: number, cas },
+            Some(cas) => {
+                turn.writer.books.count_counted(head.namespace);
+                Arithmetic::Number { value: number, cas }
+            }
             None => Arithmetic::NoMemory,
         }
     }
@@ -161,7 +169,7 @@ impl Turn<'_> {
             .find(place, |location| log.find_key(location, key))?;
         let found = spot.item();
         let old = found.record;
-        let is_alive = death(shard.mark(), &old.head, self.now).is_none();
+        let is_alive = shard.death(&old.head, self.now).is_none();
         if !is_alive
             || found.shared.is_some()
             || old.head.compressed.is_some()
@@ -184,12 +192,14 @@ impl Turn<'_> {
         log.write(location, &new);
         drop(log);
         self.note(location, |span| span.add(&new.head));
+        self.writer.books.count_counted(new.head.namespace);
         Some((number, cas))
     }
 
     /// Stores the item and counts it.
     fn store(&mut self, place: Place, mut put: Put<'_>, attempt: Attempt) -> StoreOutcome {
         put.head.compressed = attempt.compressed();
+        put.is_new = true;
         let stored_len = put.value.len();
         match self.put(place, put) {
             Some(cas) => {

@@ -5,93 +5,10 @@
 mod support;
 
 use nuthatch_client::{Client, Error, Invalidate, Invalidated, OnDown, Ttl};
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use support::server::{Server, until, unused};
 use support::{Peer, builder, opaque, patient, serve};
 use tokio::time::timeout;
-
-/// A memcached on a port that a test has chosen, so that it can come back there.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    /// Waits until it answers.
-    fn start(address: SocketAddr) -> Self {
-        let port = address.port().to_string();
-        let child = Command::new("memcached")
-            .args([
-                "-u",
-                "root",
-                "-l",
-                "127.0.0.1",
-                "-U",
-                "0",
-                "-t",
-                "1",
-                "-p",
-                &port,
-            ])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { child, address };
-        let listens = || {
-            std::thread::sleep(Duration::from_millis(5));
-            std::net::TcpStream::connect(address).is_ok()
-        };
-        assert!(
-            std::iter::repeat_with(listens)
-                .take(2000)
-                .any(|listens| listens),
-            "it did not listen"
-        );
-        server
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn stop(self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Neither can fail for a child that has not been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A port that nobody listens on, and that nobody else is given soon.
-fn unused() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
-/// Until the condition holds, or the test has failed.
-async fn until(mut what: impl AsyncFnMut() -> bool) {
-    let poll = async {
-        while !what().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), poll).await.unwrap();
-}
 
 #[tokio::test]
 async fn a_node_that_is_gone_is_a_miss_to_readers_and_an_error_to_writers_until_it_is_back() {

@@ -193,6 +193,20 @@ fn calls_block_in_many_threads_at_once() {
     let _ = client.invalidate("l").unwrap();
     assert_eq!(client.get::<u8>("l").unwrap(), None);
     assert_eq!((client.versions().len(), client.flush_all().len()), (1, 1));
+    client.flag("wrote", Ttl::secs(9)).unwrap();
+    assert!(client.is_flagged("wrote").unwrap() && !client.is_flagged("read").unwrap());
+    let _ = client.invalidate_many(&["a", "wrote"]).unwrap();
+    assert!(!client.is_flagged("wrote").unwrap());
+    assert!(
+        client
+            .stats("")
+            .into_values()
+            .all(|stats| stats.unwrap().len() > 9)
+    );
+    let users = client.client().namespace("user", Version::Key);
+    client.wait(users.set("1", "Ada", Ttl::NEVER)).unwrap();
+    let found = client.wait(users.get::<String>("1")).unwrap();
+    assert_eq!(found.as_deref(), Some("Ada"));
 }
 
 #[cfg(feature = "near-cache")]

@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{Client, Error, Fetched, Invalidate, Policy, Ttl};
+use nuthatch_client::{Client, Error, Fetched, Invalidate, Policy, Strategy, Ttl};
 use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,7 +108,8 @@ impl Reader {
         };
         let (client, key) = (self.client.clone(), key.to_owned());
         self.call = Some(tokio::spawn(async move {
-            let policy = Policy::fresh_for(Duration::from_secs(100));
+            // Who holds nothing loads at once.
+            let policy = Policy::fresh_for(Duration::from_secs(100)).wait(Duration::ZERO);
             client.get_or_refresh(key, &policy, load).await
         }));
         // Nothing comes from one that was served and dropped its loader.
@@ -123,13 +124,13 @@ impl Reader {
 }
 
 /// Takes the steps in this order; whether what is cached in the end is outdated.
-async fn is_stale(clients: &[Client], key: &str, order: &[Who], is_filled: bool) -> bool {
+async fn is_stale(clients: &[Client], key: &str, order: &[Who], fleet: Fleet) -> bool {
     let database = Arc::new(AtomicU64::new(1));
     let client = clients.first().unwrap();
-    if is_filled {
+    if fleet.is_filled {
         client.set(key, &1u64, Ttl::secs(100)).await.unwrap();
         // What is there is about to be loaded anew.
-        let _ = client.invalidate(key).await.unwrap();
+        fleet.forget(client, key).await;
     }
     let mut committed = [false; 2];
     let mut readers: Vec<Reader> = clients.iter().cloned().map(Reader::new).collect();
@@ -138,7 +139,7 @@ async fn is_stale(clients: &[Client], key: &str, order: &[Who], is_filled: bool)
             Who::Writer(number) => {
                 let committed = committed.get_mut(*number).unwrap();
                 if *committed {
-                    let _ = client.invalidate(key).await.unwrap();
+                    fleet.forget(client, key).await;
                 } else {
                     database.fetch_add(1, Ordering::SeqCst);
                     *committed = true;
@@ -156,11 +157,41 @@ async fn is_stale(clients: &[Client], key: &str, order: &[Who], is_filled: bool)
     })
 }
 
+/// What all clients do.
+#[derive(Clone, Copy, Default)]
+struct Fleet {
+    mode: Invalidate,
+    strategy: Strategy,
+    /// Writers delete, as those of other languages do.
+    deletes: bool,
+    /// There is a value at first.
+    is_filled: bool,
+}
+
+impl Fleet {
+    async fn forget(self, client: &Client, key: &str) {
+        if self.deletes {
+            client.delete(key).await.unwrap();
+        } else {
+            let _ = client.invalidate(key).await.unwrap();
+        }
+    }
+}
+
 async fn stale_ends(mode: Invalidate, is_filled: bool) -> (usize, usize) {
+    let fleet = Fleet {
+        mode,
+        is_filled,
+        ..Fleet::default()
+    };
+    stale_ends_of(fleet).await
+}
+
+async fn stale_ends_of(fleet: Fleet) -> (usize, usize) {
     let nuthatch = Nuthatch::start(&[]).unwrap();
     let client = async || {
-        let builder = builder(nuthatch.address()).invalidate(mode);
-        builder.build().await.unwrap()
+        let builder = builder(nuthatch.address()).invalidate(fleet.mode);
+        builder.strategy(fleet.strategy).build().await.unwrap()
     };
     let clients = [client().await, client().await];
     let mut all: Vec<Vec<Who>> = [(1, 2), (2, 1)]
@@ -174,7 +205,7 @@ async fn stale_ends(mode: Invalidate, is_filled: bool) -> (usize, usize) {
     let mut stale = 0;
     for (number, order) in all.iter().enumerate() {
         let key = format!("k:{number}");
-        stale += usize::from(is_stale(&clients, &key, order, is_filled).await);
+        stale += usize::from(is_stale(&clients, &key, order, fleet).await);
     }
     (stale, all.len())
 }
@@ -194,4 +225,17 @@ async fn a_mark_beside_the_entry_is_never_overlooked() {
 #[tokio::test]
 async fn what_was_marked_as_stale_is_never_replaced_by_what_is_older() {
     assert_eq!(stale_ends(Invalidate::Stale, false).await, (0, 1770));
+}
+
+#[tokio::test]
+async fn with_leases_not_even_a_delete_is_undone() {
+    for (deletes, is_filled) in [(true, false), (true, true), (false, false), (false, true)] {
+        let fleet = Fleet {
+            strategy: Strategy::Lease,
+            deletes,
+            is_filled,
+            ..Fleet::default()
+        };
+        assert_eq!(stale_ends_of(fleet).await, (0, 1770));
+    }
 }

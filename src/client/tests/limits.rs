@@ -12,6 +12,7 @@ use bytes::Bytes;
 use nuthatch_client::{Client, Error, OnDown, Ttl, UPDATES_MAX};
 use protocol_tests::nuthatch::Nuthatch;
 use std::net::SocketAddr;
+use support::server::{Server, unused};
 use support::{builder, client, opaque, serve};
 use tokio::sync::mpsc;
 
@@ -110,6 +111,42 @@ async fn a_greeting_has_an_end() {
     assert!(refused.contains("without end"), "{refused}");
 }
 
+#[tokio::test]
+async fn no_more_than_16384_requests_wait_for_replies() {
+    const IN_FLIGHT_MAX: usize = 16_384;
+    let (address, _) = serve(|_, mut peer| async move {
+        peer.greet().await;
+        let mut waiting = std::collections::VecDeque::new();
+        while waiting.len() < IN_FLIGHT_MAX {
+            waiting.push_back(opaque(&peer.line().await.unwrap()));
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!peer.has_line().await, "one more was sent");
+        // With the first reply there is room for one more.
+        let first = waiting.pop_front().unwrap();
+        peer.send(format!("EN O{first}\r\n")).await;
+        waiting.push_back(opaque(&peer.line().await.unwrap()));
+        for number in waiting {
+            peer.send(format!("EN O{number}\r\n")).await;
+        }
+        peer.line().await;
+    })
+    .await;
+    let client = builder(address).queue_len(2 * IN_FLIGHT_MAX);
+    let client = client.on_down(OnDown::Error).build().await.unwrap();
+    let calls: Vec<_> = (0..=IN_FLIGHT_MAX)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get::<String>("k").await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), None);
+    }
+}
+
 /// Whether two values of this length, looked up at once, lie one behind the other.
 async fn share_memory(client: &Client, len: usize) -> bool {
     // Not to be compressed.
@@ -152,6 +189,23 @@ async fn a_line_asks_for_a_thousand_keys() {
             assert_eq!(heard.recv().await, Some(line));
         }
     }
+}
+
+#[tokio::test]
+async fn memcached_lets_in_who_knows_the_password() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "ada:lovelace\n").unwrap();
+    let flags = ["-Y", file.path().to_str().unwrap()];
+    let server = Server::start_with(unused(), &flags);
+    let address = server.address;
+    let known = builder(address).credentials("ada", "lovelace");
+    let known = known.build().await.unwrap();
+    known.set("k", "v", Ttl::NEVER).await.unwrap();
+    assert_eq!(known.get::<String>("k").await.unwrap().unwrap(), "v");
+    let stranger = builder(address).credentials("ada", "byron");
+    let stranger = stranger.on_down(OnDown::Error).build().await.unwrap();
+    let refused = stranger.get::<String>("k").await.unwrap_err();
+    assert!(refused.to_string().contains("refused"), "{refused}");
 }
 
 #[tokio::test]

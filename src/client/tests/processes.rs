@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{Client, Error, Policy};
+use nuthatch_client::{Client, Error, Policy, Strategy};
 use protocol_tests::memcached::Memcached;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -62,8 +62,13 @@ async fn child(directory: PathBuf) {
         .unwrap();
     let keys = std::env::var("NUTHATCH_CLIENT_TEST_KEYS").unwrap();
     let is_holder = std::env::var_os("NUTHATCH_CLIENT_TEST_HOLDER").is_some();
+    let strategy = match std::env::var_os("NUTHATCH_CLIENT_TEST_LEASE") {
+        Some(_) => Strategy::Lease,
+        None => Strategy::Lock,
+    };
     let client = builder(address)
         .tombstone(Duration::from_secs(22))
+        .strategy(strategy)
         .build()
         .await
         .unwrap();
@@ -113,7 +118,7 @@ async fn fetch(client: Client, policy: Policy, key: String, directory: PathBuf, 
 }
 
 /// This test again, in a process of its own.
-fn spawn(directory: &Path, address: SocketAddr, keys: &str, is_holder: bool) -> Child {
+fn spawn(directory: &Path, address: SocketAddr, keys: &str, is_holder: bool) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "a_process_of_its_own"])
@@ -123,7 +128,7 @@ fn spawn(directory: &Path, address: SocketAddr, keys: &str, is_holder: bool) -> 
     if is_holder {
         command.env("NUTHATCH_CLIENT_TEST_HOLDER", "1");
     }
-    command.spawn().unwrap()
+    command
 }
 
 #[tokio::test]
@@ -153,6 +158,8 @@ async fn four_processes_load_each_value_once_however_long_it_takes() {
                 &LOADS.join(","),
                 false,
             )
+            .spawn()
+            .unwrap()
         })
         .collect();
     until(|| lines(&path("ready")).len() == PROCESSES).await;
@@ -169,15 +176,29 @@ async fn four_processes_load_each_value_once_however_long_it_takes() {
 
 #[tokio::test]
 async fn when_the_process_that_loads_is_killed_one_other_loads() {
+    one_other_loads(false).await;
+}
+
+#[tokio::test]
+async fn when_the_process_that_holds_a_lease_is_killed_one_other_loads() {
+    one_other_loads(true).await;
+}
+
+async fn one_other_loads(has_leases: bool) {
     let memcached = Memcached::start().unwrap();
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     File::create(path("go")).unwrap();
-    let mut holder = spawn(directory.path(), memcached.address(), NEVER, true);
+    let start = |is_holder| {
+        let mut command = spawn(directory.path(), memcached.address(), NEVER, is_holder);
+        if has_leases {
+            command.env("NUTHATCH_CLIENT_TEST_LEASE", "1");
+        }
+        command.spawn().unwrap()
+    };
+    let mut holder = start(true);
     until(|| lines(&path("loads")).len() == 1).await;
-    let others: Vec<Child> = (1..PROCESSES)
-        .map(|_| spawn(directory.path(), memcached.address(), NEVER, false))
-        .collect();
+    let others: Vec<Child> = (1..PROCESSES).map(|_| start(false)).collect();
     until(|| lines(&path("ready")).len() == PROCESSES).await;
     // On unix this is SIGKILL.
     holder.kill().unwrap();

@@ -4,8 +4,8 @@
 use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, LINES_AHEAD_MAX, VALUE_LEN_MAX};
 use nuthatch_protocol::{
     AdminCommand, Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime,
-    FlushAll, Key, Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder, Response, Retrieve,
-    Storage, StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
+    FlushAll, FlushNamespace, Key, Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder,
+    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -103,6 +103,9 @@ proptest! {
         let mut touch = Touch::new(key, exptime);
         touch.noreply = noreply;
         round_trip(&Request::Touch(touch))?;
+        let mut flush_namespace = FlushNamespace::new(key);
+        flush_namespace.noreply = noreply;
+        round_trip(&Request::FlushNamespace(flush_namespace))?;
     }
 
     #[test]

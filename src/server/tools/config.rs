@@ -1,6 +1,6 @@
 //! `nuthatch config`: whether the daemon would start, with which values, and what another package's file means.
 
-use super::{convert, print};
+use super::{SCHEMA, convert, print};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::given::{Given, Origin, Setting, environment};
@@ -13,9 +13,6 @@ use std::path::PathBuf;
 
 /// Where the origin of a value begins, if the value leaves room.
 const ORIGIN_COLUMN: usize = 40;
-
-/// The version of what `show --json` prints. It grows when something is taken away or means something else.
-const SCHEMA: u32 = 1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -88,11 +85,8 @@ impl Show {
     }
 }
 
-/// Flags that help does not mention are shown if they are given.
 fn shown(given: &Given) -> impl Iterator<Item = &Setting> {
-    let is_given = |setting: &&Setting| setting.origin != Origin::Default;
-    let settings = given.settings.iter();
-    settings.filter(move |setting| !setting.is_hidden || is_given(setting))
+    given.settings.iter().filter(|setting| setting.is_shown())
 }
 
 fn as_toml(given: &Given) -> String {

@@ -18,11 +18,14 @@ const DEFAULT_PORT: u16 = 11211;
 /// How long one address of a server may take to accept.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a server may be silent while it owes something. memcached lists keys in the background, with pauses.
-const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// How long a server may be silent while it owes something, unless a verb has less patience. memcached lists keys in the background, with pauses.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Bytes that are read at once, and that wait to be sent.
 const BUFFER_LEN: usize = 64 << 10;
+
+/// What a server says to who has not logged in.
+pub(crate) const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 
 /// What to do about a server that answers `mn` with neither yes nor no.
 const NO_LOGIN: &str = "it wants a login: --auth-file names a file that has it";
@@ -78,13 +81,14 @@ impl fmt::Display for Address {
 }
 
 /// Both directions of a socket of either kind.
-trait Duplex: Read + Write {}
+trait Duplex: Read + Write + Send {}
 
-impl<T: Read + Write> Duplex for T {}
+impl<T: Read + Write + Send> Duplex for T {}
 
 /// A connection to a server. What is to be sent is collected in `out`.
 pub(crate) struct Connection {
     address: Address,
+    patience: Duration,
     stream: BufReader<Box<dyn Duplex>>,
     /// Requests that are not sent yet.
     pub(crate) out: Vec<u8>,
@@ -92,13 +96,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(address: &Address) -> Result<Self, ToolError> {
-        let stream = connect(address).map_err(|error| ToolError::Connect {
+    /// `patience` is how long the server may be silent while it owes something.
+    pub(crate) fn open(address: &Address, patience: Duration) -> Result<Self, ToolError> {
+        let stream = connect(address, patience).map_err(|error| ToolError::Connect {
             address: address.clone(),
             error,
         })?;
         Ok(Self {
             address: address.clone(),
+            patience,
             stream: BufReader::with_capacity(BUFFER_LEN, stream),
             out: Vec::new(),
             line: Vec::new(),
@@ -109,8 +115,9 @@ impl Connection {
     pub(crate) fn open_for_meta(
         address: &Address,
         login: Option<&Login>,
+        patience: Duration,
     ) -> Result<(Self, bool), ToolError> {
-        let mut connection = Self::open(address)?;
+        let mut connection = Self::open(address, patience)?;
         let mut asked = connection.has_meta();
         if asked.is_err()
             && connection.wants_login()
@@ -127,7 +134,7 @@ impl Connection {
             Ok(has_meta) => Ok((connection, has_meta)),
             // A proxy closes the connection of who says what it does not know.
             Err(ToolError::Lost { error, .. }) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Self::open(address).map(|connection| (connection, false))
+                Self::open(address, patience).map(|connection| (connection, false))
             }
             Err(error) => Err(error),
         }
@@ -146,7 +153,7 @@ impl Connection {
     }
 
     fn wants_login(&self) -> bool {
-        self.same_line() == b"CLIENT_ERROR unauthenticated"
+        self.same_line() == UNAUTHENTICATED.as_bytes()
     }
 
     /// Whether so much waits that it had better be sent.
@@ -181,9 +188,14 @@ impl Connection {
     /// The next line as a reply; `None` if it is none.
     pub(crate) fn reply(&mut self) -> Result<Option<Response<'_>>, ToolError> {
         self.read_line().map_err(|error| self.lost(error))?;
+        Ok(self.same_reply())
+    }
+
+    /// The line that was read last as a reply.
+    pub(crate) fn same_reply(&self) -> Option<Response<'_>> {
         match ReplyDecoder::new().decode(&self.line) {
-            DecodedReply::Response { response, .. } => Ok(Some(response)),
-            _ => Ok(None),
+            DecodedReply::Response { response, .. } => Some(response),
+            _ => None,
         }
     }
 
@@ -228,7 +240,9 @@ impl Connection {
 
     fn lost(&self, error: io::Error) -> ToolError {
         let error = match error.kind() {
-            io::ErrorKind::WouldBlock => io::Error::other("no answer for a minute"),
+            io::ErrorKind::WouldBlock => {
+                io::Error::other(format!("no answer for {:?}", self.patience))
+            }
             _ => error,
         };
         ToolError::Lost {
@@ -246,29 +260,49 @@ impl Connection {
         }
     }
 
+    /// Sends one command, and reads the first line of its answer. A server that does not know it says so.
+    pub(crate) fn ask(&mut self, command: &str) -> Result<&[u8], ToolError> {
+        self.out.extend_from_slice(command.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self.send()?;
+        self.line()?;
+        if self.same_line() == b"ERROR" {
+            return Err(ToolError::Unknown {
+                address: self.address.clone(),
+                command: command.to_owned(),
+            });
+        }
+        Ok(self.same_line())
+    }
+
+    /// Where the server is.
+    pub(crate) const fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The last line is not what a server of this protocol answers.
     pub(crate) fn out_of_step(&self) -> ToolError {
         self.wrong("that is no answer to what was asked; is it a memcached?")
     }
 }
 
-fn connect(address: &Address) -> io::Result<Box<dyn Duplex>> {
+fn connect(address: &Address, patience: Duration) -> io::Result<Box<dyn Duplex>> {
     let (host, port) = match address {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-            stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.set_write_timeout(Some(patience))?;
             return Ok(Box::new(stream));
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
     let mut last_error = io::Error::other("the name has no address");
     for socket in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&socket, CONNECT_PATIENCE) {
+        match TcpStream::connect_timeout(&socket, patience.min(CONNECT_PATIENCE)) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-                stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
                 return Ok(Box::new(stream));
             }
             Err(error) => last_error = error,
@@ -333,7 +367,7 @@ mod tests {
             let mut line = vec![b'x'; len];
             line[len - 1] = b'\n';
             let (address, server) = scripted::serve(vec![("", line)]);
-            let mut connection = Connection::open(&address).unwrap();
+            let mut connection = Connection::open(&address, ANSWER_PATIENCE).unwrap();
             let read = connection.line();
             assert_eq!(read.map(<[u8]>::len).ok(), is_read.then_some(len - 1));
             drop(connection);
@@ -346,7 +380,9 @@ mod tests {
     fn a_value_is_as_long_as_it_says_and_has_a_longest_length() {
         let value = |len: u64, sent: &[u8]| {
             let (address, server) = scripted::serve(vec![("", sent.to_vec())]);
-            let read = Connection::open(&address).unwrap().value(len);
+            let read = Connection::open(&address, ANSWER_PATIENCE)
+                .unwrap()
+                .value(len);
             server.join().unwrap();
             read
         };
@@ -372,7 +408,7 @@ mod tests {
             ("CLIENT_ERROR unauthenticated\r\n", None),
         ] {
             let (address, server) = scripted::serve(vec![("mn\r\n", answer.into())]);
-            let opened = Connection::open_for_meta(&address, None);
+            let opened = Connection::open_for_meta(&address, None, ANSWER_PATIENCE);
             assert_eq!(
                 opened.ok().map(|(_, has_meta)| has_meta),
                 has_meta,

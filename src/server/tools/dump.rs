@@ -31,9 +31,9 @@ impl Dump {
             doing: "write the dump",
             error,
         };
-        let login = self.how.login()?;
+        let login = self.how.at.login()?;
         let clock = Clock::machine();
-        let mut source = Source::open(&self.how.server, login.as_ref())?;
+        let mut source = Source::open(&self.how.at.server, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut writer = DumpWriter::new(stdout);
@@ -56,7 +56,7 @@ impl Dump {
         let done = format!(
             "dumped {count} items ({}) of {}",
             size(len),
-            self.how.server
+            self.how.at.server
         );
         Ok(Report::new(done).missed(&source.missed()))
     }

@@ -1,6 +1,6 @@
 //! [`ToolError`]: why a tool gave up, and with which exit code.
 
-use super::connection::Address;
+use super::connection::{Address, UNAUTHENTICATED};
 use std::io;
 
 /// Why a tool gave up; each says what to do.
@@ -9,16 +9,20 @@ pub(crate) enum ToolError {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(&'static str),
+    /// There is no such item.
+    #[error("{address} has no item {key:?}")]
+    NotFound { address: Address, key: String },
     /// No connection.
     #[error(
-        "cannot connect to {address}: {error}. Does a server listen there? --server or --from names another"
+        "cannot connect to {address}: {error}. Is the server running? --server or --from names another"
     )]
     Connect { address: Address, error: io::Error },
     /// The connection broke.
-    #[error(
-        "lost {address}: {error}. What was copied so far is there; run this again for the rest"
-    )]
+    #[error("lost {address}: {error}. What was done so far is there; run this again for the rest")]
     Lost { address: Address, error: io::Error },
+    /// The server has no such command.
+    #[error("{address} does not know `{command}`: memcached has no such command, nuthatch has")]
+    Unknown { address: Address, command: String },
     /// The server said something that this cannot go on from.
     #[error("{address} answered {answer:?}: {advice}")]
     Answer {
@@ -35,18 +39,29 @@ pub(crate) enum ToolError {
 }
 
 impl ToolError {
+    /// Whether the server answers nobody who has not logged in.
+    pub(crate) fn wants_login(&self) -> bool {
+        matches!(self, Self::Answer { answer, .. } if answer == UNAUTHENTICATED)
+    }
+
     /// As `sysexits.h` numbers them.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
-            Self::Connect { .. } | Self::Lost { .. } | Self::Answer { .. } => EXIT_UNAVAILABLE,
+            Self::NotFound { .. } => EXIT_NO,
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Unknown { .. }
+            | Self::Answer { .. } => EXIT_UNAVAILABLE,
             Self::File { .. } => EXIT_IO,
         }
     }
 }
 
+/// The answer is no: no such item, or something that a person should look at.
+pub(crate) const EXIT_NO: u8 = 1;
 /// The arguments do not go together.
-const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// It is done, but something could not be copied.
 pub(crate) const EXIT_INCOMPLETE: u8 = 65;
 /// A server cannot be reached or does not do its part.

@@ -237,7 +237,7 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::connection::scripted;
+    use crate::tools::connection::{ANSWER_PATIENCE, scripted};
 
     #[test]
     fn a_line_of_mgdump_names_a_key() {
@@ -284,7 +284,11 @@ mod tests {
         let script = script.iter();
         let script = script.map(|(request, answer)| (*request, (*answer).into()));
         let (address, server) = scripted::serve(script.collect());
-        let mut listing = Listing::receive(Connection::open(&address)?, has_meta, |_| ())?;
+        let mut listing = Listing::receive(
+            Connection::open(&address, ANSWER_PATIENCE)?,
+            has_meta,
+            |_| (),
+        )?;
         server.join().unwrap();
         let mut keys = Vec::new();
         while let Some(listed) = listing.next()? {

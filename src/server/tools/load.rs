@@ -27,9 +27,9 @@ impl Load {
                 "a dump is not typed: nuthatch load < file",
             ));
         }
-        let login = self.how.login()?;
+        let login = self.how.at.login()?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.how.server, login.as_ref())?;
+        let mut target = Target::open(&self.how.at.server, login.as_ref())?;
         let progress = Progress::new(None);
         let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut reader = DumpReader::new(stdin);
@@ -51,7 +51,7 @@ impl Load {
         target.settle()?;
         progress.finish();
         let added = target.into_added();
-        let done = format!("added {} items to {}", added.stored, self.how.server);
+        let done = format!("added {} items to {}", added.stored, self.how.at.server);
         Ok(Report::new(done).added(&added).damage(reader.damage()))
     }
 }

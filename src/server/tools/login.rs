@@ -10,6 +10,7 @@ use std::path::Path;
 const FILE_LEN_MAX: u64 = 64 << 10;
 
 /// A user and a password, with a space between them.
+#[derive(Clone)]
 pub(crate) struct Login(Vec<u8>);
 
 impl Login {

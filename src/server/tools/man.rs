@@ -12,7 +12,10 @@ use clap_mangen::Man;
 const SECTION: &str = "8";
 
 const EXIT_CODES: &str = "Exit codes: 0 after SIGTERM, SIGINT or SIGUSR1; 1 for a bad flag or value; 64 for values \
-    that do not go together; 67 for an unknown user; 71 when the system refuses; 78 for a bad configuration file.";
+    that do not go together; 67 for an unknown user; 71 when the system refuses; 78 for a bad configuration file. \
+    Verbs end with 0 when all is done; 1 for a bad argument, no such item, or what `doctor` finds red; 64 for \
+    arguments that do not go together; 65 when something was left out; 69 when a server is not there or does not do \
+    it; 74 when standard input or output fails.";
 
 pub(super) fn run() -> Result<(), Failure> {
     let mut page = Vec::new();

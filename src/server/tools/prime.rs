@@ -25,14 +25,14 @@ pub(crate) struct Prime {
 impl Prime {
     /// Primes.
     pub(crate) fn run(&self) -> Result<Report, ToolError> {
-        if self.from == self.how.server {
+        if self.from == self.how.at.server {
             return Err(ToolError::Usage(
                 "--from and --server name the same server: there is nothing to copy",
             ));
         }
-        let login = self.how.login()?;
+        let login = self.how.at.login()?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.how.server, login.as_ref())?;
+        let mut target = Target::open(&self.how.at.server, login.as_ref())?;
         let mut source = Source::open(&self.from, login.as_ref())?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.how.rate, clock.clone());
@@ -57,7 +57,7 @@ impl Prime {
             size(len),
             self.from,
             added.stored,
-            self.how.server
+            self.how.at.server
         );
         Ok(Report::new(done).added(&added).missed(&source.missed()))
     }

@@ -7,6 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const TEMPLATE: &str = "{wide_bar} {pos}/{len} items, {elapsed}, {eta} left";
 #[cfg(feature = "cli")]
 const TEMPLATE_WITHOUT_LEN: &str = "{spinner} {pos} items, {elapsed}";
+#[cfg(feature = "cli")]
+const TEMPLATE_OF_TASK: &str = "{spinner} {msg}: {elapsed}";
+#[cfg(feature = "cli")]
+const TICK: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How many items are done of how many there are, about.
 #[derive(Debug)]
@@ -30,6 +34,24 @@ impl Progress {
             bar.set_style(style);
         }
         Self { bar }
+    }
+
+    /// Something that takes its time and cannot be counted.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_task(what: String) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE_OF_TASK) {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(TICK);
+        Self { bar }
+    }
+
+    /// Shows nothing.
+    #[cfg(not(feature = "cli"))]
+    pub(crate) fn of_task(_what: String) -> Self {
+        Self {}
     }
 
     /// Shows nothing.

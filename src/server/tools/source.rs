@@ -1,6 +1,6 @@
 //! [`Source`]: all items of a server, in batches. It leaves no trace there but counts of gets.
 
-use super::connection::{Address, Connection};
+use super::connection::{ANSWER_PATIENCE, Address, Connection};
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
 use super::listing::{Listed, Listing};
@@ -43,9 +43,9 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
-        let (lister, has_meta) = Connection::open_for_meta(address, login)?;
+        let (lister, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
         let listing = Listing::receive(lister, has_meta, thread::sleep)?;
-        let (connection, has_meta) = Connection::open_for_meta(address, login)?;
+        let (connection, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
         Ok(Self {
             listing,
             connection,

@@ -1,6 +1,6 @@
 //! [`Target`]: adds items to a server, never in place of what it has.
 
-use super::connection::{Address, Connection};
+use super::connection::{ANSWER_PATIENCE, Address, Connection};
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
 use super::login::Login;
@@ -41,7 +41,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
-        let (connection, has_meta) = Connection::open_for_meta(address, login)?;
+        let (connection, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
         Ok(Self {
             connection,
             has_meta,
@@ -146,7 +146,7 @@ fn value_len(item: &Item) -> u64 {
 
 /// What to send for an item that dies at this Unix time; `None` if it is dead. Relative where that can be said, so
 /// that the server's clock need not agree.
-fn exptime(expiry: Option<u64>, unix_seconds: u64) -> Option<Exptime> {
+pub(crate) fn exptime(expiry: Option<u64>, unix_seconds: u64) -> Option<Exptime> {
     let Some(expiry) = expiry else {
         return Some(Exptime::NEVER);
     };

@@ -8,15 +8,16 @@ mod model {
 }
 
 use bytes::Bytes;
-use model::op::{ITEM_LEN_MAX, Op, Random};
+use model::op::{ITEM_LEN_MAX, LastByte, Op, Random};
 use model::reference::{Answer, Reference};
 use nuthatch_store::{
-    Arithmetic, Config, Expiry, LARGE_VALUE_LEN_MIN, Lookup, NewItem, NewValue, Store,
-    StoreOutcome, Time, ValueRef,
+    Arithmetic, Config, Expiry, LARGE_VALUE_LEN_MIN, Lookup, NamespaceStats, NewItem, NewValue,
+    Store, StoreOutcome, Time, ValueRef,
 };
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 fn store(memory_limit_bytes: u64, shard_count: usize, compress_len_min: Option<usize>) -> Store {
     Store::new(&Config {
@@ -25,6 +26,7 @@ fn store(memory_limit_bytes: u64, shard_count: usize, compress_len_min: Option<u
         shard_count: NonZeroUsize::new(shard_count),
         cas_start: 1_000,
         compress_len_min,
+        namespaces: Some(Arc::new(LastByte)),
         ..Config::default()
     })
 }
@@ -79,6 +81,10 @@ fn perform(store: &Store, op: &Op, now: Time) -> Answer {
         Op::Delete(key) => Answer::Done(store.delete(key, now)),
         Op::Flush(at) => {
             store.flush(*at, now);
+            Answer::Done(true)
+        }
+        Op::FlushNamespace(id) => {
+            store.flush_namespace(*id, now);
             Answer::Done(true)
         }
         Op::Sweep(item_budget) => {
@@ -202,5 +208,18 @@ fn run_full(compress_len_min: Option<usize>) {
         hits > 20_000 && misses > 20_000,
         "{hits} hits, {misses} misses"
     );
-    assert!(store.snapshot().evictions > 20_000);
+    let snapshot = store.snapshot();
+    assert!(snapshot.evictions > 20_000);
+    // Each has its share, and nothing is counted twice.
+    let namespaces = store.namespaces();
+    let sum = |of: fn(&NamespaceStats) -> u64| namespaces.iter().map(of).sum::<u64>();
+    assert_eq!(
+        (sum(|one| one.items), sum(|one| one.bytes)),
+        (snapshot.curr_items, snapshot.bytes)
+    );
+    assert_eq!(
+        (sum(|one| one.stored), sum(|one| one.evictions)),
+        (snapshot.total_items, snapshot.evictions)
+    );
+    assert!(namespaces.iter().all(|one| one.evictions > 5_000));
 }

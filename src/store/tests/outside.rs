@@ -42,7 +42,8 @@ fn hold(store: &Store, id: u64) -> Bytes {
 /// All bytes that are charged.
 fn charged(store: &Store) -> u64 {
     let snapshot = store.snapshot();
-    snapshot.charged_bytes + snapshot.arriving_bytes + snapshot.pinned_bytes
+    let outside = snapshot.arriving_bytes + snapshot.pinned_bytes + snapshot.spare_bytes;
+    snapshot.charged_bytes + outside
 }
 
 #[test]
@@ -124,6 +125,39 @@ fn values_that_readers_hold_are_charged_until_they_let_go() {
     store.shrink(NOW, 0);
     assert_eq!(store.snapshot().pinned_bytes, 0);
     assert!(!store.is_held_up());
+}
+
+#[test]
+fn the_buffer_of_a_large_value_that_is_gone_is_there_for_the_next_until_nobody_asks_for_it() {
+    let store = store(1);
+    let value = vec![b'v'; 40_000];
+    let spare = || store.snapshot().spare_bytes;
+    set(&store, 1, &value);
+    assert_eq!(spare(), 0);
+    // The predecessor is there until the successor is.
+    set(&store, 1, &value);
+    assert_eq!(spare(), 40_000);
+    set(&store, 2, &value);
+    assert_eq!(spare(), 0);
+    let held = hold(&store, 2);
+    assert!(store.delete(&2_u64.to_be_bytes(), NOW));
+    assert_eq!(spare(), 0);
+    drop(held);
+    store.shrink(NOW, 0);
+    assert_eq!(spare(), 40_000);
+    let mut arriving = store.arriving();
+    let mut buffer = arriving.take_buffer(30_000 + 10_000).unwrap();
+    assert_eq!((spare(), store.snapshot().arriving_bytes), (0, 40_000));
+    buffer.extend_from_slice(&value);
+    assert_eq!(arriving.take_buffer(40_000), None);
+    drop(arriving);
+    assert!(store.delete(&1_u64.to_be_bytes(), NOW));
+    assert_eq!(spare(), 40_000);
+    // Somebody has asked since the last time.
+    store.shrink(NOW, 0);
+    assert_eq!(spare(), 40_000);
+    store.shrink(NOW, 0);
+    assert_eq!(spare(), 0);
 }
 
 #[test]

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use nuthatch_store::{
-    BlockHeader, Config, Expiry, Lookup, Miss, NewItem, NewValue, Remove, Restored, Store,
-    StoreOutcome, Time, Write,
+    BlockHeader, Config, Expiry, Lookup, Miss, Namespaces, NewItem, NewValue, Remove, Restored,
+    Store, StoreOutcome, Time, Write,
 };
 
 /// Where the wall clock is when the clocks of the stores are at 0.
@@ -403,4 +404,83 @@ fn items_from_the_future_are_taken_for_damaged() {
     let back = store(16, |_| ());
     let restored = restore(&back, &blocks, 0);
     assert_eq!((restored.items, restored.damaged), (0, 1));
+}
+
+/// Keys belong to what their last byte is by.
+#[derive(Debug)]
+struct LastByte;
+
+impl Namespaces for LastByte {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn of(&self, key: &[u8]) -> u8 {
+        key.last().unwrap() % 2
+    }
+}
+
+#[test]
+fn no_snapshot_brings_back_what_a_namespace_has_lost() {
+    let with_namespaces = |config: &mut Config| config.namespaces = Some(Arc::new(LastByte));
+    let saved = store(64, with_namespaces);
+    let fill = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let len = if number % 100 < 2 { 40_000 } else { 100 };
+            set(
+                &saved,
+                &format!("key-{number}"),
+                &vec![b'v'; len],
+                Expiry::Never,
+                0,
+            );
+        }
+    };
+    fill(0..2_000);
+    saved.flush_namespace(0, at(1_000));
+    fill(1_000..3_000);
+    let whole = blocks(&saved, at(2_000));
+    // Half of the first thousand, and all of those that came later.
+    let count = |store: &Store| {
+        store
+            .namespaces()
+            .iter()
+            .map(|one| one.items)
+            .collect::<Vec<_>>()
+    };
+    let back = store(64, |config| {
+        with_namespaces(config);
+        config.cas_start = header(&whole[0]).last_cas;
+    });
+    assert_eq!(restore(&back, &whole, 0).items, 2_500);
+    assert_eq!(count(&back), [1_000, 1_500]);
+    back.check().unwrap();
+    // Flushed while it comes back: neither what is back already nor what is still to come lives.
+    let back = store(64, |config| {
+        with_namespaces(config);
+        config.cas_start = header(&whole[0]).last_cas;
+    });
+    let mut restore = back.restore(true);
+    let (first, rest) = whole.split_at(1);
+    let mut take = |blocks: &[Vec<u8>]| {
+        for block in blocks {
+            let unix_millis = UNIX_MILLIS + 2_000;
+            restore.block(
+                &header(block),
+                &block[BlockHeader::LEN..],
+                at(0),
+                unix_millis,
+            );
+        }
+        restore.restored()
+    };
+    assert!(take(first).items < 2_500);
+    back.flush_namespace(1, at(0));
+    assert!(take(rest).dead > 0);
+    drop(restore);
+    for number in 0..3_000 {
+        let is_there = known(&back, &format!("key-{number}"), at(0), 0).is_some();
+        assert_eq!(is_there, number >= 1_000 && number % 2 == 0, "{number}");
+    }
+    back.check().unwrap();
 }

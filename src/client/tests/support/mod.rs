@@ -1,6 +1,7 @@
 //! Servers that misbehave on purpose, and clients for servers that do not.
 
 pub(crate) mod database;
+pub(crate) mod server;
 
 use nuthatch_client::{Builder, Client, Timeouts};
 use std::future::Future;
@@ -20,6 +21,12 @@ impl Peer {
         let mut line = String::new();
         let len = self.0.read_line(&mut line).await.unwrap_or(0);
         (len > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// Whether more has arrived, or does so now.
+    pub(crate) async fn has_line(&mut self) -> bool {
+        let more = self.0.fill_buf();
+        tokio::time::timeout(Duration::ZERO, more).await.is_ok()
     }
 
     /// A value of this length and its line end.

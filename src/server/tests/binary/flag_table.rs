@@ -82,6 +82,20 @@ fn the_manual_page_names_each_variable_and_each_verb() {
     }
 }
 
+#[test]
+fn help_names_each_verb_and_that_of_memcached_none() {
+    let help = |program: &[&str]| {
+        let words = printed(&[program, &["--help"]].concat(), []);
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let listed = printed(&["help"], []);
+    let listed = verbs(&listed).collect::<Vec<_>>().join(", ");
+    assert!(listed.starts_with("ping, get, set, "), "{listed}");
+    let sentence = format!("Instead of flags there may be a verb: {listed}.");
+    assert!(help(&[]).contains(&sentence));
+    assert!(!help(&["memcached"]).contains("there may be a verb"));
+}
+
 /// The verbs that a help lists, each on a line of its own.
 fn verbs(help: &str) -> impl Iterator<Item = &str> {
     let lines = help.lines().filter_map(|line| line.strip_prefix("  "));

@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
-use nuthatch_store::{Expiry, Time};
+use nuthatch_store::{Expiry, Namespaces, Time};
 
 /// The largest item, so that values which are too large stay cheap.
 pub(crate) const ITEM_LEN_MAX: u64 = 40_000;
+
+/// Namespaces that keys are divided into.
+const NAMESPACE_COUNT: u64 = 3;
 
 /// A source of numbers.
 pub(crate) enum Random {
@@ -68,6 +71,7 @@ pub(crate) enum Op {
     Decr(Vec<u8>, u64),
     Delete(Vec<u8>),
     Flush(Time),
+    FlushNamespace(u8),
     Sweep(usize),
 }
 
@@ -95,8 +99,26 @@ impl Op {
             61 => Self::Sweep(usize::try_from(random.below(300)).unwrap()),
             // Rare, or nothing would ever be stored.
             _ if random.below(32) == 0 => Self::Flush(flush_at(random, now)),
+            _ if random.below(64) == 0 => {
+                Self::FlushNamespace(u8::try_from(random.below(NAMESPACE_COUNT)).unwrap())
+            }
             _ => Self::Get(key),
         }
+    }
+}
+
+/// A key belongs to what its last byte is by, so that all shards have all namespaces.
+#[derive(Debug)]
+pub(crate) struct LastByte;
+
+impl Namespaces for LastByte {
+    fn count(&self) -> usize {
+        usize::try_from(NAMESPACE_COUNT).unwrap()
+    }
+
+    fn of(&self, key: &[u8]) -> u8 {
+        let last = key.last().copied().unwrap_or_default();
+        u8::try_from(u64::from(last) % NAMESPACE_COUNT).unwrap()
     }
 }
 

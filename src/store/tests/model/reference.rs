@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use nuthatch_store::{Arithmetic, Expiry, Miss, StoreOutcome, Time};
+use nuthatch_store::{Arithmetic, Expiry, Miss, Namespaces as _, StoreOutcome, Time};
 
-use super::op::{ITEM_LEN_MAX, Op};
+use super::op::{ITEM_LEN_MAX, LastByte, Op};
 
 /// Value, client flags, expiry and cas unique of a hit.
 pub(crate) type Shown = (Vec<u8>, u32, Expiry, u64);
@@ -125,6 +125,12 @@ impl Reference {
                     self.items
                         .values_mut()
                         .for_each(|item| item.is_flushed = true);
+                }
+                Answer::Done(true)
+            }
+            Op::FlushNamespace(id) => {
+                for (key, item) in &mut self.items {
+                    item.is_flushed |= LastByte.of(key) == *id;
                 }
                 Answer::Done(true)
             }
