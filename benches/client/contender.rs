@@ -56,7 +56,7 @@ impl Contender {
                 for _ in 0..tasks {
                     let mut clients = Vec::new();
                     for node in nodes {
-                        clients.push(async_memcached::Client::new(node.to_string()).await?);
+                        clients.push(async_memcached::Client::new(format!("tcp://{node}")).await?);
                     }
                     callers.push(Caller::AsyncMemcached(clients));
                 }

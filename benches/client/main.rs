@@ -8,6 +8,7 @@ mod contender;
 mod stampede;
 mod work;
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,10 +65,9 @@ fn main() -> Result<(), Failure> {
     if arguments.options.quick {
         (arguments.rounds, arguments.seconds) = (1, 0.05);
     }
-    let program = Program::all().into_iter();
-    let program = program
-        .filter(|program| program.name == arguments.server)
-        .next_back()
+    let program = Program::all()
+        .into_iter()
+        .rfind(|program| program.name == arguments.server)
         .ok_or("no such server; `cargo build --release` makes nuthatch")?;
     let mut report = Report::new("client", &arguments.options);
     report.line(format_args!("{}: {}", program.name, program.version()));
@@ -210,7 +210,7 @@ impl<'a> Bench<'a> {
         ));
         for workload in self.workloads()? {
             let outcomes = self.outcomes(&workload, report)?;
-            tell(&workload, &outcomes, report);
+            tell(&workload, &outcomes, report)?;
         }
         Ok(())
     }
@@ -274,7 +274,7 @@ impl<'a> Bench<'a> {
                 asked?;
                 #[expect(clippy::cast_precision_loss, reason = "for people")]
                 let each = counted.count_total as f64 / (f64::from(HITS) * work.keys_each() as f64);
-                line += &format!(" {} {each:.2}", contender.name());
+                write!(line, " {} {each:.2}", contender.name())?;
             }
             report.line(line);
         }
@@ -315,16 +315,20 @@ impl<'a> Bench<'a> {
 }
 
 /// One line for each client.
-fn tell(workload: &Workload, outcomes: &[Vec<Outcome>], report: &mut Report) {
+fn tell(
+    workload: &Workload,
+    outcomes: &[Vec<Outcome>],
+    report: &mut Report,
+) -> Result<(), Failure> {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let keys_each = workload.work.keys_each() as f64;
     let Some(first) = outcomes.first() else {
-        return;
+        return Ok(());
     };
     for (contender, outcomes) in Contender::ALL.iter().zip(outcomes) {
         let middle = |of: fn(&Outcome) -> f64| median(outcomes.iter().map(of));
         let mut line = format!(
-            "{:<23}{:<20} {:>9.0} {:>7.2} {:>8.0} {:>8.0}",
+            "{:<25}{:<20} {:>7.0} {:>7.2} {:>8.0} {:>8.0}",
             workload.name,
             contender.name(),
             middle(Outcome::per_second) * keys_each,
@@ -338,14 +342,16 @@ fn tell(workload: &Workload, outcomes: &[Vec<Outcome>], report: &mut Report) {
                 .map(|(first, this)| first.per_second() / this.per_second())
                 .collect();
             let slow = pairs().map(|(first, this)| first.percentile(99.0) / this.percentile(99.0));
-            line += &format!(
+            write!(
+                line,
                 "   {:.2} [{:.2}..{:.2}], {:.2}",
                 median(rates.iter().copied()),
                 rates.iter().copied().fold(f64::INFINITY, f64::min),
                 rates.iter().copied().fold(0.0, f64::max),
                 median(slow),
-            );
+            )?;
         }
         report.line(line);
     }
+    Ok(())
 }
