@@ -1,5 +1,6 @@
 //! [`Op`]: one command to one node, and how it travels in either dialect.
 
+use crate::ttl::EXPIRED;
 use bytes::{BufMut, Bytes, BytesMut};
 use nuthatch_protocol::{
     Arithmetic, ArithmeticOp, Delete, Exptime, FlushAll, Key, Keys, Meta, MetaFlags, MetaStorage,
@@ -274,10 +275,6 @@ impl Store {
     }
 }
 
-/// An item stored with it is dead at once: a `cas` with it is a delete with a condition, which classic commands do
-/// not have.
-const DEAD: Exptime = Exptime::new(-1);
-
 fn encode_classic(verb: &Verb, key: Key<'_>, out: &mut BytesMut) -> Result<(), NoWords> {
     match verb {
         Verb::Get | Verb::GetOrLease(_) | Verb::GetAndTouch(_) => {
@@ -301,7 +298,8 @@ fn encode_classic(verb: &Verb, key: Key<'_>, out: &mut BytesMut) -> Result<(), N
         Verb::Delete => Request::Delete(Delete::new(key)).encode(out),
         Verb::DeleteCas(cas) => {
             let mut request = Storage::new(StorageMode::Cas(*cas), key, 0);
-            request.exptime = DEAD;
+            // A delete with a condition, which classic commands do not have.
+            request.exptime = EXPIRED;
             Request::Store(request).encode(out);
             out.put_slice(b"\r\n");
         }

@@ -5,6 +5,10 @@ use nuthatch_protocol::Exptime;
 use nuthatch_protocol::limits::EXPTIME_RELATIVE_MAX;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// An item stored with it is dead at once: the first moment, long ago, that is no number of seconds from now on. A
+/// negative number says the same, but twemproxy takes none.
+pub(crate) const EXPIRED: Exptime = Exptime::new(2_592_001);
+
 /// How long an item shall live. Servers count whole seconds.
 ///
 /// ```
@@ -66,7 +70,6 @@ impl Ttl {
     }
 
     fn exptime_at(self, now: Duration, random: f64) -> Exptime {
-        const EXPIRED: Exptime = Exptime::new(-1);
         let absolute = |time: Duration| {
             // Servers keep 31 bits; what is beyond them lasts as long as anything can.
             let seconds = i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
@@ -133,15 +136,15 @@ mod tests {
     #[test]
     fn thirty_days_travel_as_they_are_and_more_as_a_point_in_time() {
         assert_eq!(wire(Ttl::NEVER), 0);
-        assert_eq!(wire(Ttl::secs(0)), -1);
+        assert_eq!(wire(Ttl::secs(0)), 2_592_001);
         assert_eq!(wire(Ttl::secs(1)), 1);
         assert_eq!(wire(Ttl::after(Duration::from_millis(1001))), 2);
         assert_eq!(wire(Ttl::secs(2_592_000)), 2_592_000);
         assert_eq!(wire(Ttl::secs(2_592_001)), 1_802_592_001);
         assert_eq!(wire(Ttl::secs(u32::MAX)), i32::MAX);
         assert_eq!(wire(Ttl::after(Duration::MAX)), i32::MAX);
-        assert_eq!(wire(Ttl::at(UNIX_EPOCH + NOW)), -1);
-        assert_eq!(wire(Ttl::at(UNIX_EPOCH)), -1);
+        assert_eq!(wire(Ttl::at(UNIX_EPOCH + NOW)), 2_592_001);
+        assert_eq!(wire(Ttl::at(UNIX_EPOCH)), 2_592_001);
         let later = UNIX_EPOCH + NOW + Duration::from_secs(1);
         assert_eq!(wire(Ttl::at(later)), 1_800_000_001);
     }

@@ -7,6 +7,7 @@ mod support;
 use nuthatch_client::{Error, KeyPolicy, OnContention, Policy, Source, Ttl};
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
+use protocol_tests::twemproxy::Twemproxy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -86,6 +87,14 @@ async fn against_servers_of_the_classic_protocol_there_is_one_load_too() {
     let memcached = Memcached::start().unwrap();
     let proxy = support::without_meta(memcached.address()).await;
     one_load(&proxy.to_string()).await;
+}
+
+#[tokio::test]
+async fn through_twemproxy_there_is_one_load_too() {
+    let memcacheds: Vec<Memcached> = (0..3).map(|_| Memcached::start().unwrap()).collect();
+    let addresses: Vec<_> = memcacheds.iter().map(Memcached::address).collect();
+    let proxy = Twemproxy::start(&addresses).unwrap();
+    one_load(proxy.address()).await;
 }
 
 /// In classic words.
