@@ -1,11 +1,11 @@
 //! Runs the installed memcached as the oracle, on a port of its own choosing.
 
+use crate::poll::poll;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
@@ -97,18 +97,11 @@ pub fn unix_time() -> Result<u64, String> {
 
 /// memcached renames the file into place once it listens, so a file that exists is complete.
 fn wait_for_port(path: &Path) -> Result<u16, String> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
-        if let Ok(text) = fs::read_to_string(path) {
-            let port = text
-                .lines()
-                .find_map(|line| line.strip_prefix("TCP INET: "));
-            return port
-                .and_then(|port| port.trim().parse().ok())
-                .ok_or_else(|| format!("no port in {text:?}"));
-        }
-        thread::sleep(PAUSE);
-    }
-    Err("memcached did not open a port within 10 s".to_owned())
+    let text = poll("memcached did not open a port", || {
+        fs::read_to_string(path).ok()
+    })?;
+    let mut lines = text.lines();
+    let port = lines.find_map(|line| line.strip_prefix("TCP INET: "));
+    port.and_then(|port| port.trim().parse().ok())
+        .ok_or_else(|| format!("no port in {text:?}"))
 }

@@ -1,14 +1,12 @@
 //! Runs the installed twemproxy in front of servers, on a socket in a directory of its own.
 
+use crate::poll::poll;
 use std::{
     fmt::Write as _,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::net::UnixStream,
-    path::Path,
     process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -61,7 +59,10 @@ impl Twemproxy {
             socket,
             _directory: directory,
         };
-        wait_for_socket(Path::new(&proxy.socket))?;
+        // A connection that it takes, and that ends.
+        poll("nutcracker did not listen", || {
+            UnixStream::connect(&proxy.socket).ok()
+        })?;
         Ok(proxy)
     }
 
@@ -77,16 +78,4 @@ impl Drop for Twemproxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn wait_for_socket(path: &Path) -> Result<(), String> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
-        if UnixStream::connect(path).is_ok() {
-            return Ok(());
-        }
-        thread::sleep(PAUSE);
-    }
-    Err("nutcracker did not listen within 10 s".to_owned())
 }

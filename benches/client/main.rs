@@ -91,12 +91,6 @@ fn main() -> Result<(), Failure> {
         "meanwhile others used {:.2} processors",
         others.processors(&daemons)
     ));
-    stampede::measure(
-        &arguments.stampede,
-        &arguments.options,
-        &program,
-        &mut report,
-    )?;
     Ok(report.save()?)
 }
 

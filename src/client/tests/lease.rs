@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
+use support::database::{Database, SECOND, fetch, fetch_by, one_refreshes, policy, value};
 use support::{builder, without_meta};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -166,16 +166,7 @@ async fn what_is_stale_is_served_while_one_client_loads() {
         client(nuthatch.address()).await,
         client(nuthatch.address()).await,
     ];
-    fetch(&clients[0], &Database::new("old")).await;
-    nuthatch.clock().advance(10 * SECOND);
-    let new = Database::closed("new");
-    for client in clients.iter().cycle().take(20) {
-        assert_eq!(fetch(client, &new).await, (value("old"), Source::Stale));
-    }
-    new.wait_for_loads(1).await;
-    new.open();
-    wait_for(&clients[1], "new").await;
-    assert_eq!(new.loads(), 1);
+    one_refreshes(&nuthatch, &clients).await;
 }
 
 #[tokio::test]

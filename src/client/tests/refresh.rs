@@ -11,7 +11,9 @@ use protocol_tests::twemproxy::Twemproxy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::database::{Database, SECOND, fetch, fetch_by, policy, value, wait_for};
+use support::database::{
+    Database, SECOND, fetch, fetch_by, one_refreshes, policy, value, wait_for,
+};
 use support::{builder, client, client_of};
 
 #[tokio::test]
@@ -69,17 +71,7 @@ async fn one_process_refreshes_what_others_are_served_stale() {
         client(nuthatch.address()).await,
         client(nuthatch.address()).await,
     ];
-    let old = Database::new("old");
-    fetch(&clients[0], &old).await;
-    nuthatch.clock().advance(10 * SECOND);
-    let new = Database::closed("new");
-    for client in clients.iter().cycle().take(20) {
-        assert_eq!(fetch(client, &new).await, (value("old"), Source::Stale));
-    }
-    new.wait_for_loads(1).await;
-    new.open();
-    wait_for(&clients[1], "new").await;
-    assert_eq!(new.loads(), 1);
+    one_refreshes(&nuthatch, &clients).await;
 }
 
 #[tokio::test]

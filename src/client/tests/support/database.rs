@@ -1,6 +1,7 @@
 //! A database to load from, and calls that do.
 
 use nuthatch_client::{Client, Error, Fetched, Policy, Source};
+use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -75,6 +76,20 @@ pub(crate) async fn fetch_by(
 pub(crate) async fn fetch(client: &Client, database: &Database) -> (Option<String>, Source) {
     let fetched = fetch_by(client, &policy(), database).await.unwrap();
     (fetched.value, fetched.source)
+}
+
+/// Of two clients, one loads anew what is stale, and all are served what was there.
+pub(crate) async fn one_refreshes(nuthatch: &Nuthatch, clients: &[Client; 2]) {
+    fetch(&clients[0], &Database::new("old")).await;
+    nuthatch.clock().advance(10 * SECOND);
+    let new = Database::closed("new");
+    for client in clients.iter().cycle().take(20) {
+        assert_eq!(fetch(client, &new).await, (value("old"), Source::Stale));
+    }
+    new.wait_for_loads(1).await;
+    new.open();
+    wait_for(&clients[1], "new").await;
+    assert_eq!(new.loads(), 1);
 }
 
 /// As `get` and loaders give it.

@@ -1,0 +1,17 @@
+//! Waits for another process, which has no other way to say that it is ready.
+
+use std::thread;
+use std::time::Duration;
+
+/// Asks until there is an answer, for ten seconds; `what` did not happen by then.
+pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if let Some(answer) = ask() {
+            return Ok(answer);
+        }
+        thread::sleep(PAUSE);
+    }
+    Err(format!("{what} within {PATIENCE:?}"))
+}
