@@ -16,6 +16,8 @@
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser as _;
 use gungraun::{
@@ -24,11 +26,13 @@ use gungraun::{
 use nuthatch::clock::Clock;
 use nuthatch::config::Config;
 use nuthatch::flags::Flags;
+use nuthatch::insight::Advisor;
 use nuthatch::telemetry::LogLevel;
 use nuthatch::{Shared, Worker, connection};
 use nuthatch_protocol::{Decoded, RequestDecoder};
 use nuthatch_store::{
-    Arithmetic, Config as StoreConfig, Expiry, Lookup, NewItem, NewValue, Store, StoreOutcome, Time,
+    Access, Arithmetic, Config as StoreConfig, Expiry, Lookup, NamespaceId, NewItem, NewValue,
+    Sampler, Store, StoreOutcome, Time, Use,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -76,21 +80,91 @@ fn decode(line: &[u8]) -> bool {
     matches!(black_box(decoded), Decoded::Request { .. })
 }
 
-#[library_benchmark(config = limit(515))]
+#[library_benchmark(config = limit(450))]
 #[bench::hit(setup = store)]
 fn store_get(store: Store) -> (Store, bool) {
     let hit = store.get(black_box(b"another"), NOW, |hit| hit.value.as_slice().len());
     (store, matches!(hit, Lookup::Hit(100)))
 }
 
-#[library_benchmark(config = limit(1_330))]
+/// Tells an advisor what it is told, and which key was one that may be followed.
+#[derive(Debug)]
+struct Watched {
+    advisor: Advisor,
+    followed: AtomicU64,
+}
+
+impl Sampler for Watched {
+    fn follows(&self, hash: u64, used: Use) -> bool {
+        self.followed.fetch_add(1, Ordering::Relaxed);
+        self.advisor.follows(hash, used)
+    }
+
+    fn note(&self, access: Access) {
+        self.advisor.note(access);
+    }
+
+    fn flushed(&self, namespace: Option<NamespaceId>) {
+        self.advisor.flushed(namespace);
+    }
+}
+
+/// A store with an advisor, and keys in it that are sampled, or none that is.
+fn advised(is_sampled: bool) -> (Store, Vec<[u8; 4]>) {
+    let watched = Arc::new(Watched {
+        advisor: Advisor::new(64 << 20),
+        followed: AtomicU64::new(0),
+    });
+    let sampler: Arc<dyn Sampler> = Arc::<Watched>::clone(&watched);
+    let store = Store::new(&StoreConfig {
+        sampler: Some(sampler),
+        ..StoreConfig::default()
+    });
+    let followed = || watched.followed.load(Ordering::Relaxed);
+    let keys = (0..u32::MAX).map(u32::to_be_bytes).filter(|key| {
+        let before = followed();
+        let _ = store.set(key, item(&[b'v'; 100]), NOW);
+        (followed() > before) == is_sampled
+    });
+    let keys: Vec<_> = keys.take(ADVISED_KEYS).collect();
+    // Told of what there is.
+    watched.advisor.reset();
+    (store, keys)
+}
+
+/// As many as two batches for each list of what is told.
+const ADVISED_KEYS: usize = 2_048;
+
+#[library_benchmark(setup = advised)]
+#[bench::unsampled(args = (false), config = limit(710_000))]
+#[bench::sampled(args = (true), config = limit(910_000))]
+fn advised_get((store, keys): (Store, Vec<[u8; 4]>)) -> (Store, usize) {
+    let hits = keys.iter().filter(|key| {
+        let hit = store.get(key.as_slice(), NOW, |hit| hit.value.as_slice().len());
+        matches!(hit, Lookup::Hit(100))
+    });
+    let count = hits.count();
+    (store, count)
+}
+
+#[library_benchmark(setup = advised)]
+#[bench::unsampled(args = (false), config = limit(2_590_000))]
+#[bench::sampled(args = (true), config = limit(3_760_000))]
+fn advised_set((store, keys): (Store, Vec<[u8; 4]>)) -> Store {
+    for key in &keys {
+        let _ = store.set(key, item(&[b'w'; 100]), NOW);
+    }
+    store
+}
+
+#[library_benchmark(config = limit(1_300))]
 #[bench::overwrite(setup = store)]
 fn store_set(store: Store) -> (Store, bool) {
     let stored = store.set(black_box(b"another"), item(&[b'w'; 100]), NOW);
     (store, matches!(stored, StoreOutcome::Stored { .. }))
 }
 
-#[library_benchmark(config = limit(1_045))]
+#[library_benchmark(config = limit(910))]
 #[bench::incr(setup = store)]
 fn store_incr(store: Store) -> (Store, bool) {
     let changed = store.incr(black_box(b"counter"), 1, NOW);
@@ -144,8 +218,8 @@ fn answer(served: &Served) -> Vec<u8> {
 }
 
 #[library_benchmark]
-#[bench::get(args = (b"get another\r\n"), setup = served, config = limit(91_000))]
-#[bench::incr(args = (b"incr counter 1\r\n"), setup = served, config = limit(104_000))]
+#[bench::get(args = (b"get another\r\n"), setup = served, config = limit(85_000))]
+#[bench::incr(args = (b"incr counter 1\r\n"), setup = served, config = limit(92_500))]
 fn answer_50(served: Served) -> (Served, Vec<u8>) {
     let answers = answer(&served);
     (served, answers)
@@ -153,6 +227,14 @@ fn answer_50(served: Served) -> (Served, Vec<u8>) {
 
 library_benchmark_group!(
     name = steps,
-    benchmarks = [decode, store_get, store_set, store_incr, answer_50]
+    benchmarks = [
+        decode,
+        store_get,
+        store_set,
+        store_incr,
+        advised_get,
+        advised_set,
+        answer_50
+    ]
 );
 main!(library_benchmark_groups = steps);

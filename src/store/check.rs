@@ -85,7 +85,7 @@ impl Turn<'_> {
         let scratch = self.copy_segment(number);
         let (mut offset, mut live, mut items) = (0, 0, 0);
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
-            let location = self.shard.log().location(number, offset);
+            let location = self.writer.location(number, offset);
             offset += record.len();
             let place = self.index.place(record.key);
             if self.index.find_at(place, location).is_some() {

@@ -199,7 +199,7 @@ impl Turn<'_> {
             .map_or(0, |segment| segment.class);
         let mut offset = 0;
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
-            let location = self.shard.log().location(number, offset);
+            let location = self.writer.location(number, offset);
             offset += record.len();
             let place = self.index.place(record.key);
             let Some(word) = self.index.find_at(place, location) else {

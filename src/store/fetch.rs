@@ -6,7 +6,7 @@ use crate::compress::Attempt;
 use crate::index::Place;
 use crate::item::{Hit, Marks, NewValue};
 use crate::outcome::{Lookup, Miss};
-use crate::read::Glance;
+use crate::read::{Glance, Viewer};
 use crate::record::{HAS_ENCODED_KEY, Head, IS_CLAIMED, IS_STALE};
 use crate::sample::Use;
 use crate::time::{Expiry, Time};
@@ -117,12 +117,12 @@ impl Store {
             Lookup::Miss(miss) => {
                 drop(turn);
                 if self.is_sampled(place) {
-                    self.sample(place, key, Use::Get, now);
+                    self.sample(place, key, Use::Miss, now);
                 }
                 return Lookup::Miss(miss);
             }
         };
-        let mut visit = Some(|mut hit: Hit<'_>| {
+        let mut viewer = Viewer::new(|mut hit: Hit<'_>| {
             hit.marks = before.marks;
             hit.idle_seconds = before.idle_seconds;
             visit(hit, fetched)
@@ -134,14 +134,15 @@ impl Store {
             now,
         };
         // Shown even if it is dead by now: this is what it was touched for.
-        let seen = self.look(glance, |_, _| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut viewer);
         drop(turn);
         // What was made because there was none is no hit.
-        let used = if fetched.created { Use::Set } else { Use::Get };
+        let used = if fetched.created { Use::Set } else { Use::Hit };
         if self.is_sampled(place) {
+            self.sample(place, key, Use::Touch, now);
             self.sample(place, key, used, now);
         }
-        self.show(seen, key, now, visit)
+        self.show(seen, viewer, key, now)
     }
 }
 

@@ -93,7 +93,7 @@ use config::CAS_START_MAX;
 use expire::PendingFlush;
 use index::{Index, Place};
 use outside::Outside;
-use read::Glance;
+use read::{Glance, Viewer};
 use shard::Shard;
 use stats::{Counters, count};
 use sync::{AtomicU64, AtomicUsize};
@@ -177,24 +177,25 @@ impl Store {
         if let Some(miss) = turn.touch(place, key, expiry) {
             drop(turn);
             if self.is_sampled(place) {
-                self.sample(place, key, Use::Get, now);
+                self.sample(place, key, Use::Miss, now);
             }
             return Lookup::Miss(miss);
         }
         // Shown even if it is dead by now: this is what it was touched for.
-        let mut visit = Some(visit);
+        let mut viewer = Viewer::new(visit);
         let glance = Glance {
             place,
             key,
             unnoticed: false,
             now,
         };
-        let seen = self.look(glance, |_, _| None, &mut visit);
+        let seen = self.look(glance, |_, _| None, &mut viewer);
         drop(turn);
         if self.is_sampled(place) {
-            self.sample(place, key, Use::Get, now);
+            self.sample(place, key, Use::Touch, now);
+            self.sample(place, key, Use::Hit, now);
         }
-        self.show(seen, key, now, visit)
+        self.show(seen, viewer, key, now)
     }
 
     /// Begins to fetch the items that have the keys, up to [`PREFETCH_MAX`], from memory: operations on them that
@@ -202,25 +203,24 @@ impl Store {
     pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
         let mut places = [Place::default(); PREFETCH_MAX];
         let mut count = 0;
-        for (place, key) in places.iter_mut().zip(keys) {
-            *place = self.index.place(key);
-            count += 1;
+        let mut before: &[u8] = &[];
+        for key in keys.into_iter().take(PREFETCH_MAX) {
+            // Not again what the key before it has fetched.
+            if let Some(place) = places.get_mut(count).filter(|_| key != before) {
+                *place = self.index.place(key);
+                count += 1;
+                before = key;
+            }
         }
         // One alone would only be waited for twice.
         if count < 2 {
             return;
         }
         let places = places.get(..count).unwrap_or_default();
-        // Not again what the key before it had fetched.
-        let places = || {
-            places
-                .chunk_by(|one, next| one == next)
-                .filter_map(<[Place]>::first)
-        };
-        for place in places() {
+        for place in places {
             self.index.prefetch(*place);
         }
-        for place in places() {
+        for place in places {
             if let (Some(shard), Some(location)) =
                 (self.shards.get(place.shard), self.index.guess(*place))
             {
@@ -237,6 +237,10 @@ impl Store {
         let is_touched = turn.touch(place, key, expiry).is_none();
         if is_touched {
             turn.mark_used(place, key);
+        }
+        drop(turn);
+        if self.is_sampled(place) {
+            self.sample(place, key, Use::Touch, now);
         }
         is_touched
     }

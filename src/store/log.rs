@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::compress::raw_value;
 use crate::item::{NewValue, ValueRef};
 use crate::prefetch::{CACHE_LINE_LEN, prefetch};
-use crate::record::{Head, Packed, Record};
+use crate::record::{self, Head, Packed, Record};
 use crate::spare::Spare;
 
 /// Where an item is: a position in the segments put end to end, or a slot.
@@ -33,6 +33,12 @@ impl Location {
     /// Where the record behind one of that length begins.
     pub(crate) fn after(self, record_len: usize) -> Self {
         Self(self.0 + u32::try_from(record_len).unwrap_or_default())
+    }
+
+    /// That of a position in a segment, of segments whose length is two to the power of `segment_shift`.
+    pub(crate) fn new(segment: u32, offset: usize, segment_shift: u32) -> Self {
+        let position = ((segment as usize) << segment_shift) + offset;
+        Self(u32::try_from(position).unwrap_or(LARGE - 1))
     }
 
     /// The slot, if it is that of a large value.
@@ -150,8 +156,7 @@ impl Log {
 
     /// The location of a position in a segment.
     pub(crate) fn location(&self, segment: u32, offset: usize) -> Location {
-        let position = ((segment as usize) << self.segment_shift) + offset;
-        Location(u32::try_from(position).unwrap_or(LARGE - 1))
+        Location::new(segment, offset, self.segment_shift)
     }
 
     /// All large values.
@@ -207,6 +212,14 @@ impl Log {
     pub(crate) fn write(&mut self, location: Location, record: &Record<'_>) {
         if let Some(bytes) = self.bytes_mut(location) {
             record.write(bytes);
+        }
+    }
+
+    /// Gives the record at a location, `record_len` long, another cas unique and another value as long as its own.
+    pub(crate) fn renew(&mut self, location: Location, record_len: usize, cas: u64, value: &[u8]) {
+        let bytes = self.bytes_mut(location);
+        if let Some(record) = bytes.and_then(|bytes| bytes.get_mut(..record_len)) {
+            record::renew(record, cas, value);
         }
     }
 

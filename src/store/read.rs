@@ -26,45 +26,62 @@ pub(crate) struct Glance<'k> {
     pub(crate) now: Time,
 }
 
-/// What was seen under the locks.
+/// What was seen under the locks. Small: it is handed on by every get.
 #[derive(Debug)]
 pub(crate) enum Seen<R> {
-    /// And for how many seconds nobody had used it.
-    Visited(R, u32),
+    Visited(R),
     Missed(Miss),
-    Compressed(Meta, Outgoing),
+    /// The viewer has kept it.
+    Compressed,
 }
 
 impl<R> Seen<R> {
-    const fn idle_seconds(&self) -> u32 {
+    const fn used(&self) -> Use {
         match self {
-            Self::Visited(_, seconds) => *seconds,
-            Self::Missed(_) => 0,
-            Self::Compressed(meta, _) => meta.idle_seconds,
+            Self::Missed(_) => Use::Miss,
+            Self::Visited(_) | Self::Compressed => Use::Hit,
         }
     }
 }
 
-/// A hit without its value.
+/// Who shall see an item, and what was kept to be shown without the locks.
 #[derive(Debug)]
-pub(crate) struct Meta {
-    head: Head,
-    fetched: bool,
+pub(crate) struct Viewer<V> {
+    visit: Option<V>,
+    /// For how many seconds nobody had used the item.
     idle_seconds: u32,
+    compressed: Option<Compressed>,
 }
 
-impl Meta {
-    const fn hit(self, value: ValueRef<'_>) -> Hit<'_> {
-        Hit {
-            client_flags: self.head.client_flags,
-            cas: self.head.unique(),
-            expiry: self.head.expiry,
-            marks: self.head.marks(),
-            fetched: self.fetched,
-            idle_seconds: self.idle_seconds,
-            namespace: self.head.namespace,
-            value,
+/// A hit whose value is to be decompressed.
+#[derive(Debug)]
+struct Compressed {
+    head: Head,
+    fetched: bool,
+    value: Outgoing,
+}
+
+impl<V> Viewer<V> {
+    pub(crate) const fn new(visit: V) -> Self {
+        Self {
+            visit: Some(visit),
+            idle_seconds: 0,
+            compressed: None,
         }
+    }
+}
+
+#[inline]
+const fn hit<'a>(head: &Head, fetched: bool, idle_seconds: u32, value: ValueRef<'a>) -> Hit<'a> {
+    Hit {
+        client_flags: head.client_flags,
+        cas: head.unique(),
+        expiry: head.expiry,
+        marks: head.marks(),
+        fetched,
+        idle_seconds,
+        namespace: head.namespace,
+        value,
     }
 }
 
@@ -80,30 +97,31 @@ impl Store {
     ) -> Lookup<R> {
         self.pending_flush.fire(&self.shards, now);
         let place = self.index.place(key);
-        let mut visit = Some(visit);
+        let mut viewer = Viewer::new(visit);
         let glance = Glance {
             place,
             key,
             unnoticed,
             now,
         };
-        let seen = self.look(glance, |shard, head| shard.death(head, now), &mut visit);
-        if seen.idle_seconds() >= USE_INTERVAL_SECONDS && !unnoticed {
+        let seen = self.look(glance, |shard, head| shard.death(head, now), &mut viewer);
+        if viewer.idle_seconds >= USE_INTERVAL_SECONDS && !unnoticed {
             self.note_use(key, now);
         }
         if self.is_sampled(place) && !unnoticed {
-            self.sample(place, key, Use::Get, now);
+            self.sample(place, key, seen.used(), now);
         }
-        self.show(seen, key, now, visit)
+        self.show(seen, viewer, key, now)
     }
 
-    /// Looks at the item with the key and marks it as used, unless `death` says that it is dead. Calls
-    /// `visit` if the value can be shown as it is.
+    /// Looks at the item with the key and marks it as used, unless `death` says that it is dead. The viewer
+    /// sees it if its value can be shown as it is.
+    #[inline]
     pub(crate) fn look<R, V>(
         &self,
         glance: Glance<'_>,
         death: impl FnOnce(&Shard, &Head) -> Option<Miss>,
-        visit: &mut Option<V>,
+        viewer: &mut Viewer<V>,
     ) -> Seen<R>
     where
         V: FnOnce(Hit<'_>) -> R,
@@ -115,27 +133,29 @@ impl Store {
             return Seen::Missed(Miss::Absent);
         };
         self.index.prefetch_shard(place);
+        self.index.prefetch(place);
         let log = shard.log();
         let pick = |location| log.find_key(location, key);
         let seen = self.index.use_item(place, pick, |word, spot| {
             let found = spot.item();
-            let head = found.record.head;
-            if let Some(miss) = death(shard, &head) {
+            let head = &found.record.head;
+            if let Some(miss) = death(shard, head) {
                 return (Seen::Missed(miss), false);
             }
-            let idle_seconds = now.as_seconds().saturating_sub(head.used_seconds);
-            let meta = Meta {
-                head,
-                fetched: word.is_fetched(),
-                idle_seconds,
-            };
-            let seen = match (head.compressed, visit.take()) {
-                (None, Some(visit)) => Seen::Visited(visit(meta.hit(found.value())), idle_seconds),
-                (None, None) => Seen::Missed(Miss::Absent),
-                (Some(compressed), unused) => {
-                    *visit = unused;
-                    Seen::Compressed(meta, Outgoing::new(found.value(), compressed))
-                }
+            viewer.idle_seconds = now.as_seconds().saturating_sub(head.used_seconds);
+            let seen = if let Some(compressed) = head.compressed {
+                viewer.compressed = Some(Compressed {
+                    head: *head,
+                    fetched: word.is_fetched(),
+                    value: Outgoing::new(found.value(), compressed),
+                });
+                Seen::Compressed
+            } else if let Some(visit) = viewer.visit.take() {
+                let idle_seconds = viewer.idle_seconds;
+                let hit = hit(head, word.is_fetched(), idle_seconds, found.value());
+                Seen::Visited(visit(hit))
+            } else {
+                Seen::Missed(Miss::Absent)
             };
             (seen, !glance.unnoticed)
         });
@@ -151,32 +171,48 @@ impl Store {
     }
 
     /// Decompresses what could not be shown as it is; no shard may be locked by the caller.
+    #[inline]
     pub(crate) fn show<R, V>(
         &self,
         seen: Seen<R>,
+        viewer: Viewer<V>,
         key: &[u8],
         now: Time,
-        visit: Option<V>,
     ) -> Lookup<R>
     where
         V: FnOnce(Hit<'_>) -> R,
     {
-        let shown = match (seen, visit) {
-            (Seen::Visited(result, _), _) => return Lookup::Hit(result),
-            (Seen::Missed(miss), _) => return Lookup::Miss(miss),
-            (Seen::Compressed(meta, value), Some(visit)) => {
-                let cas = meta.head.cas;
-                let outside = &self.outside;
-                let lend = |raw| outside.lend(raw);
-                let shown = value.show(&outside.spare, lend, |value| visit(meta.hit(value)));
-                if shown.is_none() {
-                    self.bury_damaged(key, cas, now);
-                }
-                shown
+        match seen {
+            Seen::Visited(result) => Lookup::Hit(result),
+            Seen::Missed(miss) => Lookup::Miss(miss),
+            Seen::Compressed => {
+                let shown = self.decompress(viewer, key, now);
+                shown.map_or(Lookup::Miss(Miss::Absent), Lookup::Hit)
             }
-            (Seen::Compressed(..), None) => None,
-        };
-        shown.map_or(Lookup::Miss(Miss::Absent), Lookup::Hit)
+        }
+    }
+
+    fn decompress<R, V>(&self, viewer: Viewer<V>, key: &[u8], now: Time) -> Option<R>
+    where
+        V: FnOnce(Hit<'_>) -> R,
+    {
+        let (
+            visit,
+            Compressed {
+                head,
+                fetched,
+                value,
+            },
+        ) = viewer.visit.zip(viewer.compressed)?;
+        let outside = &self.outside;
+        let lend = |raw| outside.lend(raw);
+        let shown = value.show(&outside.spare, lend, |value| {
+            visit(hit(&head, fetched, viewer.idle_seconds, value))
+        });
+        if shown.is_none() {
+            self.bury_damaged(key, head.cas, now);
+        }
+        shown
     }
 
     /// A value that cannot be decompressed is not there, for everybody.

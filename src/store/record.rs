@@ -22,6 +22,9 @@ use crate::time::{Expiry, Time};
 
 const FIXED_LEN: usize = 16;
 
+/// Where the cas unique is.
+const CAS_BEGIN: usize = 8;
+
 /// Bits of the eight bytes that cas unique and namespace share.
 const CAS_BITS: u32 = 56;
 const CAS: u64 = (1 << CAS_BITS) - 1;
@@ -189,7 +192,7 @@ impl Head {
     }
 
     /// And what may be behind it. Most items have none of that, or an expiry.
-    fn parse_options(mut self, options: u8, mut bytes: &[u8]) -> Self {
+    fn parse_options(&mut self, options: u8, mut bytes: &[u8]) {
         if options & HAS_EXPIRY != 0 {
             self.has_expiry = true;
             self.expiry = match bytes.get_uint_le(EXPIRY_LEN) {
@@ -207,7 +210,6 @@ impl Head {
         if options & HAS_GIVEN_CAS != 0 {
             self.given_cas = Some(bytes.get_u64_le());
         }
-        self
     }
 
     /// Writes it over the head, as long as this one, of the record that `bytes` begin with.
@@ -216,6 +218,19 @@ impl Head {
             let mut out = bytes;
             self.write(key_len, u16::from_le_bytes([low, high]), &mut out);
         }
+    }
+}
+
+/// Gives a record another cas unique and another value, as long as its own.
+#[inline]
+pub(crate) fn renew(record: &mut [u8], cas: u64, value: &[u8]) {
+    let [unique @ .., _] = cas.to_le_bytes();
+    if let Some(old) = record.get_mut(CAS_BEGIN..CAS_BEGIN + unique.len()) {
+        old.copy_from_slice(&unique);
+    }
+    let value_begin = record.len().saturating_sub(value.len());
+    if let Some(old) = record.get_mut(value_begin..) {
+        old.copy_from_slice(value);
     }
 }
 
@@ -249,16 +264,16 @@ impl<'a> Packed<'a> {
     /// The record taken apart.
     #[inline]
     pub(crate) fn record(self) -> Record<'a> {
-        let mut head = Head::parse_fixed(self.fixed);
-        if !self.options.is_empty() {
-            let &[_, options, ..] = self.fixed;
-            head = head.parse_options(options, self.options);
-        }
-        Record {
-            head,
+        let mut record = Record {
+            head: Head::parse_fixed(self.fixed),
             key: self.key,
             value: self.value,
+        };
+        if !self.options.is_empty() {
+            let &[_, options, ..] = self.fixed;
+            record.head.parse_options(options, self.options);
         }
+        record
     }
 }
 

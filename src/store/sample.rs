@@ -24,13 +24,13 @@ pub const NARROWING_BITS: u32 = 40 - NARROWING_SHIFT;
 
 /// Is told how the sampled keys are used.
 ///
-/// No call may call the store.
+/// No call may call the store, or wait.
 pub trait Sampler: fmt::Debug + Send + Sync {
-    /// Whether uses of the sampled key with this hash are wanted.
-    fn follows(&self, hash: u64) -> bool;
+    /// The sampled key with this hash has been used; whether more is to be told of that.
+    fn follows(&self, hash: u64, used: Use) -> bool;
 
-    /// A sampled key that is followed has been used.
-    fn note(&self, access: &Access);
+    /// More of a use of a sampled key.
+    fn note(&self, access: Access);
 
     /// All items of a namespace, or of all, have died.
     fn flushed(&self, namespace: Option<NamespaceId>);
@@ -40,8 +40,12 @@ pub trait Sampler: fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no other way")]
 pub enum Use {
-    /// It was looked up.
-    Get,
+    /// It was looked up, and had a live item.
+    Hit,
+    /// It was looked up, and had none.
+    Miss,
+    /// Its item was given another expiry.
+    Touch,
     /// An item was to be stored.
     Set,
     /// Its item was to be removed.
@@ -50,7 +54,7 @@ pub enum Use {
 
 /// One use of a sampled key.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "tests of samplers make them")]
 pub struct Access {
     /// Of the key, seeded at random.
     pub hash: u64,
@@ -86,10 +90,10 @@ impl Store {
     #[cold]
     pub(crate) fn sample(&self, place: Place, key: &[u8], used: Use, now: Time) {
         let followed = self.sampler.as_ref();
-        let Some(sampler) = followed.filter(|sampler| sampler.follows(place.hash)) else {
+        let Some(sampler) = followed.filter(|sampler| sampler.follows(place.hash, used)) else {
             return;
         };
-        sampler.note(&Access {
+        sampler.note(Access {
             hash: place.hash,
             used,
             item: self.sampled_item(place, key, now),
@@ -133,12 +137,12 @@ mod tests {
     }
 
     impl Sampler for Told {
-        fn follows(&self, _: u64) -> bool {
+        fn follows(&self, _: u64, _: Use) -> bool {
             true
         }
 
-        fn note(&self, access: &Access) {
-            self.accesses.lock().unwrap().push(*access);
+        fn note(&self, access: Access) {
+            self.accesses.lock().unwrap().push(access);
         }
 
         fn flushed(&self, namespace: Option<NamespaceId>) {
@@ -159,22 +163,27 @@ mod tests {
             let _ = store.get(key, now, |_| ());
             let _ = store.set(key, NewItem::copied(b"value"), now);
             let _ = store.get(key, now, |_| ());
+            let _ = store.get_and_touch(key, Expiry::Never, now, |_| ());
+            let _ = store.touch(key, Expiry::Never, now);
             let _ = store.delete(key, now);
         }
         let accesses = std::mem::take(&mut *told.accesses.lock().unwrap());
         assert!(
-            (4 * 800..4 * 1_200).contains(&accesses.len()),
+            (7 * 800..7 * 1_200).contains(&accesses.len()),
             "{}",
             accesses.len()
         );
-        for uses in accesses.chunks(4) {
+        for uses in accesses.chunks(7) {
             let seen = uses
                 .iter()
                 .map(|access| (access.used, access.item.is_some()));
             let expected = [
-                (Use::Get, false),
+                (Use::Miss, false),
                 (Use::Set, true),
-                (Use::Get, true),
+                (Use::Hit, true),
+                (Use::Touch, true),
+                (Use::Hit, true),
+                (Use::Touch, true),
                 (Use::Delete, false),
             ];
             assert!(seen.eq(expected), "{uses:?}");

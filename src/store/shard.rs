@@ -213,7 +213,7 @@ impl Writer {
         }
     }
 
-    fn allocated(&self) -> usize {
+    pub(crate) const fn allocated(&self) -> usize {
         self.segments.len() - self.empty.len()
     }
 
@@ -247,6 +247,11 @@ impl Writer {
             // A segment's length is a power of two.
             None => Some(location.0 >> self.segment_len.ilog2()),
         }
+    }
+
+    /// The location of a position in a segment.
+    pub(crate) fn location(&self, segment: u32, offset: usize) -> Location {
+        Location::new(segment, offset, self.segment_len.ilog2())
     }
 
     pub(crate) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {

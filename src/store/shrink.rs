@@ -65,6 +65,10 @@ impl Turn<'_> {
 impl Writer {
     /// Sets the budget of a turn: the shard's share, or, if it takes more, a segment less than it takes.
     pub(crate) fn approach(&mut self, share: u64) {
+        // Nearly always. No turn charges beyond its budget.
+        if self.budget == share {
+            return;
+        }
         let charged = self.charged();
         self.budget = if charged <= share {
             share

@@ -84,7 +84,7 @@ impl Turn<'_> {
         let offset = segment.fill;
         segment.fill += len;
         segment.live += len;
-        Some(self.shard.log().location(number, offset))
+        Some(self.writer.location(number, offset))
     }
 
     /// Opens another segment, if so many others could still be, and seals the one before it.

@@ -80,7 +80,7 @@ impl Turn<'_> {
         let scratch = self.copy_segment(number);
         let mut offset = 0;
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
-            let location = self.shard.log().location(number, offset);
+            let location = self.writer.location(number, offset);
             offset += record.len();
             swept.looked_at += 1;
             let Some(death) = self.shard.death(&record.head, self.now) else {

@@ -18,6 +18,9 @@ use crate::time::{Expiry, Time};
 /// The table of a shard that holds one item, with room to spare.
 const TABLE_LEN_MIN: u64 = 1024;
 
+/// One segment to write to and one to evict with.
+const SEGMENTS_MIN: usize = 2;
+
 /// Holds a shard against other writers.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
@@ -135,13 +138,17 @@ impl Turn<'_> {
     /// Whether the item could be stored if it were alone.
     pub(crate) fn has_room_for(&self, key_len: usize, value_len: usize) -> bool {
         let writer = &self.writer;
-        let needed = if self.is_large(value_len) {
+        let is_large = self.is_large(value_len);
+        // Nearly always: what is charged is a segment above the budget at most.
+        if !is_large && writer.allocated() > SEGMENTS_MIN {
+            return true;
+        }
+        let needed = if is_large {
             large_charge(key_len, value_len)
         } else {
             0
         };
-        // One segment to write to and one to evict with.
-        let segments = 2 * writer.segment_len as u64;
+        let segments = (SEGMENTS_MIN * writer.segment_len) as u64;
         // The table shrinks when everything else goes.
         let fixed = writer.fixed() - writer.table_bytes + TABLE_LEN_MIN;
         fixed.saturating_add(needed).saturating_add(segments) <= writer.budget

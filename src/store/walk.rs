@@ -3,7 +3,7 @@
 use crate::Store;
 use crate::age::Dates;
 use crate::index::Word;
-use crate::item::Marks;
+use crate::item::{Marks, NamespaceId};
 use crate::log::Location;
 use crate::record::{Head, Packed};
 use crate::time::{Expiry, Time};
@@ -42,6 +42,8 @@ pub struct Listed<'a> {
     pub age_seconds: u32,
     /// Bytes of its value.
     pub value_len: usize,
+    /// What it belongs to.
+    pub namespace: NamespaceId,
 }
 
 impl<'a> Listed<'a> {
@@ -56,6 +58,7 @@ impl<'a> Listed<'a> {
             age_seconds: dates.age(head.cas, now),
             key,
             client_flags: head.client_flags,
+            namespace: head.namespace,
             cas: head.unique(),
             expiry: head.expiry,
             marks: head.marks(),

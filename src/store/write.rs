@@ -7,7 +7,7 @@ use crate::index::Place;
 use crate::item::{NewItem, NewValue};
 use crate::number;
 use crate::outcome::{Arithmetic, Lookup, StoreOutcome};
-use crate::record::{HAS_ENCODED_KEY, Head, Record};
+use crate::record::{HAS_ENCODED_KEY, Head};
 use crate::sample::Use;
 use crate::time::Time;
 use crate::turn::{Old, Put, Turn};
@@ -183,16 +183,12 @@ impl Turn<'_> {
             return None;
         }
         let cas = self.writer.next_cas();
-        let new = Record {
-            head: Head { cas, ..old.head },
-            key,
-            value: value.as_slice(),
-        };
-        let location = word.location();
-        log.write(location, &new);
+        let (location, record_len) = (word.location(), old.len());
+        let head = Head { cas, ..old.head };
+        log.renew(location, record_len, cas, value.as_slice());
         drop(log);
-        self.note(location, |span| span.add(&new.head));
-        self.writer.books.count_counted(new.head.namespace);
+        self.note(location, |span| span.add(&head));
+        self.writer.books.count_counted(head.namespace);
         Some((number, cas))
     }
 
