@@ -16,6 +16,9 @@ use tokio::runtime::Handle;
 /// Most connections to one node.
 pub const CONNECTIONS_MAX: usize = 64;
 
+/// Most calls that may wait for a connection, and most loaders that may run without a lock.
+const AT_ONCE_MAX: usize = 1 << 20;
+
 /// Settings of a [`Client`]; [`Client::builder`] begins.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -140,7 +143,8 @@ impl Builder {
         self
     }
 
-    /// How many calls may wait for their turn on a connection; beyond that calls wait, and then fail.
+    /// How many calls may wait for their turn on a connection, 1 to 1,048,576: 1,024 at first. Beyond that calls wait, and
+    /// then fail.
     #[must_use]
     pub fn queue_len(mut self, calls: usize) -> Self {
         self.queue_len = calls;
@@ -246,7 +250,8 @@ impl Builder {
         self
     }
 
-    /// How many loaders run at once without a lock, for all keys together, when a node cannot be asked: 32 at first.
+    /// How many loaders run at once without a lock, for all keys together, when a node cannot be asked, 1 to 1,048,576:
+    /// 32 at first.
     #[must_use]
     pub fn local_loads_max(mut self, loads: usize) -> Self {
         self.options.local_loads_max = loads;
@@ -364,10 +369,11 @@ impl Builder {
                 "connections_per_node is 1 to {CONNECTIONS_MAX}"
             )));
         }
-        if self.queue_len == 0 || self.options.local_loads_max == 0 {
-            return Err(Error::config(
-                "queue_len and local_loads_max are at least 1",
-            ));
+        let at_once = [self.queue_len, self.options.local_loads_max];
+        if at_once.iter().any(|most| !(1..=AT_ONCE_MAX).contains(most)) {
+            return Err(Error::config(format!(
+                "queue_len and local_loads_max are 1 to {AT_ONCE_MAX}"
+            )));
         }
         if self.gutter_life < LIFE_MIN {
             return Err(Error::config("gutter_life is at least 2 s"));

@@ -1,7 +1,7 @@
 //! [`Codec`]: client flags, by which each language says what the bytes of a value are. They collide: 2 is an integer to
 //! Python and a compressed value to Ruby. What a codec does not know is an error, never garbage.
 
-use crate::{Error, Kind, Payload};
+use crate::{Error, Kind, Payload, fastlz};
 use bytes::Bytes;
 use nuthatch_protocol::Exptime;
 
@@ -15,7 +15,7 @@ pub enum Codec {
     Native,
     /// pylibmc's and pymemcache's, which agree. Never unpickles; reads zlib with the feature `zlib`.
     Python,
-    /// php-memcached's. Never unserializes; reads zlib with the feature `zlib`.
+    /// php-memcached's. Never unserializes; reads fastlz, its default, and zlib with the feature `zlib`. zstd is an error.
     Php,
     /// Dalli's (Ruby). Never unmarshals; reads zlib with the feature `zlib`.
     Dalli,
@@ -40,14 +40,17 @@ const PYTHON_ZLIB: u32 = 8;
 const PYTHON_TEXT: u32 = 16;
 
 /// php-memcached: a type in the low four bits, then bits for compression.
-const PHP_TYPES: u32 = 0xf;
 const PHP_STRING: u32 = 0;
 const PHP_LONG: u32 = 1;
 const PHP_DOUBLE: u32 = 2;
 const PHP_BOOL: u32 = 3;
+const PHP_SERIALIZED: u32 = 4;
+const PHP_IGBINARY: u32 = 5;
 const PHP_JSON: u32 = 6;
-const PHP_COMPRESSED: u32 = 16;
-const PHP_ZLIB: u32 = 32;
+const PHP_MSGPACK: u32 = 7;
+const PHP_ZLIB: u32 = 16 | 32;
+const PHP_FASTLZ: u32 = 16 | 64;
+const PHP_ZSTD: u32 = 16 | 128;
 
 const DALLI_MARSHAL: u32 = 1;
 const DALLI_ZLIB: u32 = 2;
@@ -122,82 +125,76 @@ impl Codec {
             client_flags: flags,
             value,
         } = encoded;
+        let packing = flags & self.packings();
+        let kind = self.kind(flags & !packing)?;
+        let bytes = match (self, packing) {
+            // PHP's `false`.
+            (Self::Php, 0) if kind == Kind::Integer && value.is_empty() => Bytes::from_static(b"0"),
+            (_, 0) => value,
+            (Self::Native, NATIVE_LZ4) => lz4(&value, len_max)?,
+            (Self::Python, PYTHON_ZLIB) | (Self::Dalli, DALLI_ZLIB) => zlib(&value, len_max)?,
+            (Self::Php, PHP_ZLIB) => php(&value, len_max, |packed, _| zlib(packed, len_max))?,
+            (Self::Php, PHP_FASTLZ) => php(&value, len_max, fastlz::decompress)?,
+            (Self::Php, PHP_ZSTD) => {
+                return Err(Error::codec(
+                    "a value compressed by zstd; set memcached.compression_type of PHP to fastlz or zlib",
+                ));
+            }
+            _ => return Err(unknown(self, flags)),
+        };
+        Ok(Payload::new(kind, bytes))
+    }
+
+    /// The bits that say whether and how a value is compressed.
+    const fn packings(self) -> u32 {
         match self {
-            Self::Native => {
-                let kind = match flags & !NATIVE_LZ4 {
-                    0 => Kind::Bytes,
-                    PYTHON_TEXT => Kind::Text,
-                    PYTHON_INTEGER | PYTHON_LONG => Kind::Integer,
-                    NATIVE_JSON => Kind::Json,
-                    _ => return Err(unknown(self, flags)),
-                };
-                let is_small = flags & NATIVE_LZ4 != 0;
-                let bytes = if is_small {
-                    lz4(&value, len_max)?
-                } else {
-                    value
-                };
-                Ok(Payload::new(kind, bytes))
+            Self::Native => NATIVE_LZ4,
+            Self::Python => PYTHON_ZLIB,
+            Self::Php => PHP_ZLIB | PHP_FASTLZ | PHP_ZSTD,
+            Self::Dalli => DALLI_ZLIB,
+        }
+    }
+
+    fn kind(self, flags: u32) -> Result<Kind, Error> {
+        let serialized = |whose| Err(Error::codec(format!("a {whose} can read it")));
+        match (self, flags) {
+            (Self::Native | Self::Python | Self::Dalli, 0)
+            | (Self::Php, PHP_STRING | PHP_DOUBLE) => Ok(Kind::Bytes),
+            (Self::Native | Self::Python, PYTHON_TEXT) | (Self::Dalli, DALLI_TEXT) => {
+                Ok(Kind::Text)
             }
-            Self::Python => {
-                let kind = match flags & !PYTHON_ZLIB {
-                    0 => Kind::Bytes,
-                    PYTHON_TEXT => Kind::Text,
-                    PYTHON_INTEGER | PYTHON_LONG => Kind::Integer,
-                    PYTHON_PICKLE => {
-                        return Err(Error::codec("a pickled value; only Python can read it"));
-                    }
-                    _ => return Err(unknown(self, flags)),
-                };
-                let is_small = flags & PYTHON_ZLIB != 0;
-                let bytes = if is_small {
-                    zlib(&value, len_max)?
-                } else {
-                    value
-                };
-                Ok(Payload::new(kind, bytes))
+            (Self::Native | Self::Python, PYTHON_INTEGER | PYTHON_LONG)
+            | (Self::Php, PHP_LONG | PHP_BOOL) => Ok(Kind::Integer),
+            (Self::Native, NATIVE_JSON) | (Self::Php, PHP_JSON) => Ok(Kind::Json),
+            (Self::Python, PYTHON_PICKLE) => serialized("pickled value; only Python"),
+            (Self::Php, PHP_SERIALIZED | PHP_IGBINARY | PHP_MSGPACK) => {
+                serialized("serialized value; only PHP")
             }
-            Self::Php => php(flags, value, len_max),
-            Self::Dalli => {
-                let kind = match flags & !DALLI_ZLIB {
-                    0 => Kind::Bytes,
-                    DALLI_TEXT => Kind::Text,
-                    DALLI_MARSHAL => {
-                        return Err(Error::codec("a marshalled value; only Ruby can read it"));
-                    }
-                    _ => return Err(unknown(self, flags)),
-                };
-                let is_small = flags & DALLI_ZLIB != 0;
-                let bytes = if is_small {
-                    zlib(&value, len_max)?
-                } else {
-                    value
-                };
-                Ok(Payload::new(kind, bytes))
-            }
+            (Self::Dalli, DALLI_MARSHAL) => serialized("marshalled value; only Ruby"),
+            _ => Err(unknown(self, flags)),
         }
     }
 }
 
-fn php(flags: u32, value: Bytes, len_max: usize) -> Result<Payload, Error> {
-    let bytes = match flags & !PHP_TYPES {
-        0 => value,
-        compression if compression == PHP_COMPRESSED | PHP_ZLIB => {
-            // The length of what was compressed comes first.
-            let (_, rest) = value
-                .split_at_checked(4)
-                .ok_or_else(|| Error::codec("a value that was cut"))?;
-            zlib(rest, len_max)?
-        }
-        _ => return Err(unknown(Codec::Php, flags)),
-    };
-    match flags & PHP_TYPES {
-        PHP_STRING | PHP_DOUBLE => Ok(Payload::new(Kind::Bytes, bytes)),
-        PHP_BOOL if bytes.is_empty() => Ok(Payload::new(Kind::Integer, Bytes::from_static(b"0"))),
-        PHP_LONG | PHP_BOOL => Ok(Payload::new(Kind::Integer, bytes)),
-        PHP_JSON => Ok(Payload::new(Kind::Json, bytes)),
-        _ => Err(Error::codec("a serialized value; only PHP can read it")),
+/// The length of what was compressed comes first, in the order of the machine that PHP runs on: those that are in use
+/// have the low byte first. On another the length does not fit what follows, which is an error.
+fn php(
+    value: &[u8],
+    len_max: usize,
+    decompress: impl FnOnce(&[u8], usize) -> Result<Bytes, Error>,
+) -> Result<Bytes, Error> {
+    let (len, packed) = value
+        .split_first_chunk::<4>()
+        .ok_or_else(|| Error::codec("a compressed value that was cut"))?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    if len > len_max {
+        return Err(Error::TooLarge { len, max: len_max });
     }
+    let bytes = decompress(packed, len)?;
+    if bytes.len() != len {
+        return Err(Error::codec("a compressed value of another length"));
+    }
+    Ok(bytes)
 }
 
 fn unknown(codec: Codec, flags: u32) -> Error {
@@ -309,7 +306,12 @@ mod tests {
                     (4, None),
                     (5, None),
                     (7, None),
-                    (16 | 64, None),
+                    (8, None),
+                    (16, None),
+                    (32, None),
+                    (64, None),
+                    (16 | 32 | 64, None),
+                    (256, None),
                 ],
             ),
             (
@@ -362,6 +364,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_php_compressed_has_the_length_that_it_says() {
+        let read = |flags, len: u32, len_max| {
+            let bytes = [&len.to_le_bytes()[..], b"\x001\x20\x00"].concat();
+            Codec::Php.decode(stored(flags, &bytes), len_max)
+        };
+        let payload = |kind| Payload::new(kind, Bytes::from_static(b"1111"));
+        assert_eq!(read(16 | 64, 4, 4).unwrap(), payload(Kind::Bytes));
+        assert_eq!(read(16 | 64 | 1, 4, 4).unwrap(), payload(Kind::Integer));
+        assert!(matches!(
+            read(16 | 64, 4, 3),
+            Err(Error::TooLarge { len: 4, max: 3 })
+        ));
+        for len in [0, 3, 5] {
+            assert!(matches!(read(16 | 64, len, 100), Err(Error::Codec(_))));
+        }
+        let cut = Codec::Php.decode(stored(16 | 64, b"\x04\0\0"), 100);
+        assert!(matches!(cut, Err(Error::Codec(_))));
+        let zstd = read(16 | 128, 4, 100).unwrap_err();
+        assert!(zstd.to_string().contains("zstd"), "{zstd}");
+    }
+
+    #[test]
+    fn false_of_php_is_a_number() {
+        let read = Codec::Php.decode(stored(PHP_BOOL, b""), 100).unwrap();
+        assert_eq!(read, Payload::new(Kind::Integer, Bytes::from_static(b"0")));
+    }
+
     #[cfg(feature = "zlib")]
     #[test]
     fn zlib_of_others_is_read_and_is_bounded() {
@@ -384,5 +414,7 @@ mod tests {
             ));
             assert!(codec.decode(stored(flags, b"\x78\x9c\x00"), 5000).is_err());
         }
+        let lies = [&4999u32.to_le_bytes()[..], &packed].concat();
+        assert!(Codec::Php.decode(stored(48, &lies), 9999).is_err());
     }
 }

@@ -119,6 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Serves the queue, `first` before it, until the connection ends; all that is under way then is told so.
     pub(crate) async fn serve(
         &mut self,

@@ -16,6 +16,15 @@ fn ejected_max(nodes: usize) -> usize {
     (nodes / 3).max(1).min(nodes.saturating_sub(1))
 }
 
+/// Of all these nodes, those that have been down for so long, in the order in which they went down, as many as may be.
+fn overdue<N: Clone>(down: &[(N, Instant)], now: Instant, after: Duration, nodes: usize) -> Vec<N> {
+    let long = down
+        .iter()
+        .filter(|(_, since)| now.saturating_duration_since(*since) >= after);
+    let long = long.take(ejected_max(nodes));
+    long.map(|(node, _)| node.clone()).collect()
+}
+
 pub(crate) struct Eject {
     /// How long a node is down before it is ejected.
     after: Duration,
@@ -55,12 +64,7 @@ impl Eject {
                 self.down.push((Arc::clone(node), now));
             }
         }
-        let long = self.down.iter();
-        let long = long.filter(|(_, since)| now.saturating_duration_since(*since) >= self.after);
-        let mut ejected: Vec<Arc<Node>> = long
-            .take(ejected_max(nodes.len()))
-            .map(|(node, _)| Arc::clone(node))
-            .collect();
+        let mut ejected = overdue(&self.down, now, self.after, nodes.len());
         for node in nodes.iter().filter(|node| topology.is_ejected(node)) {
             // It is back, but has not heard yet what changed meanwhile.
             if !node.is_down() && !node.replay().await {
@@ -97,5 +101,18 @@ mod tests {
     fn a_third_may_be_ejected_at_least_one_and_never_all() {
         let most: Vec<usize> = [0, 1, 2, 3, 5, 6, 9, 100].map(ejected_max).into();
         assert_eq!(most, [0, 0, 1, 1, 1, 2, 3, 33]);
+    }
+
+    #[test]
+    fn a_node_is_ejected_when_it_has_been_down_for_so_long_and_the_first_stays_so() {
+        let began = clock::now();
+        let at = |millis| began + Duration::from_millis(millis);
+        let down = [("a", at(0)), ("b", at(1)), ("c", at(1))];
+        let ejected = |now, nodes| overdue(&down, at(now), Duration::from_millis(100), nodes);
+        assert!(ejected(99, 9).is_empty());
+        assert_eq!(ejected(100, 9), ["a"]);
+        assert_eq!(ejected(101, 9), ["a", "b", "c"]);
+        assert_eq!(ejected(101, 8), ["a", "b"]);
+        assert!(ejected(101, 1).is_empty());
     }
 }

@@ -67,8 +67,11 @@ pub enum Error {
         /// The server's line.
         message: String,
     },
-    /// The server has no words for this: it knows no meta commands. Upgrade it, or do without.
-    #[error("{node} speaks the classic protocol only, which has no such {op}")]
+    /// The server has no words for this: it knows no meta commands, or is a proxy that knows less. Upgrade it, ask the
+    /// servers behind the proxy, or do without.
+    #[error(
+        "{node} speaks the classic protocol, or is a proxy that knows part of it, and has no such {op}"
+    )]
     Unsupported {
         /// The node.
         node: Arc<str>,

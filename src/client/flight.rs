@@ -5,14 +5,12 @@ use crate::codec::{Encoded, NOTHING, TOMBSTONE};
 use crate::counters::Tally;
 use crate::key::beside;
 use crate::lock::{Lock, token};
-use crate::op::{Dialect, Op, Verb};
+use crate::op::{Op, Verb};
 use crate::place::Place;
 use crate::policy::LIFE_MIN;
-use crate::refresh::{Landed, Seen};
+use crate::refresh::{Landed, Loader, Seen};
 use crate::reply::{Reply, Turn as WhoseTurn};
-use crate::{
-    Encode, Error, Invalidate, LoadContext, OnContention, Payload, Policy, Source, Strategy, Ttl,
-};
+use crate::{Error, Invalidate, LoadContext, OnContention, Payload, Policy, Source, Strategy, Ttl};
 use crate::{backoff, clock, meter};
 use nuthatch_protocol::StorageMode;
 use std::sync::Arc;
@@ -82,17 +80,11 @@ impl Flight {
         }
     }
 
-    pub(crate) async fn run<T, E, F, L>(self, is_reachable: bool, load: F) -> Landed
-    where
-        T: Encode,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L,
-        L: Future<Output = Result<Option<T>, E>>,
-    {
+    pub(crate) async fn run(self, is_reachable: bool, load: Loader) -> Landed {
         if !is_reachable {
             return self.load_without_lock(None, load).await;
         }
-        let give_up = clock::now() + self.policy.wait_time();
+        let give_up = clock::after(self.policy.wait_time());
         loop {
             let lost = match self.take_turn().await {
                 Ok(Turn::Won(lock, observed)) => {
@@ -119,7 +111,7 @@ impl Flight {
                 Waited::Landed(landed) => return landed,
                 Waited::LockGone => {}
                 Waited::TooLong if self.policy.on_contention == OnContention::Error => {
-                    return Landed::Failed(Error::Contended);
+                    return Err(Error::Contended);
                 }
                 Waited::TooLong => return self.load_without_lock(Some(lost), load).await,
             }
@@ -130,7 +122,7 @@ impl Flight {
     async fn take_turn(&self) -> Result<Turn, Error> {
         let is_lease = self.client.inner().options.strategy == Strategy::Lease;
         if is_lease
-            && self.place.node.dialect() == Dialect::Meta
+            && self.place.node.dialect().is_meta()
             && let Some(turn) = self.take_lease().await?
         {
             return Ok(turn);
@@ -195,7 +187,7 @@ impl Flight {
             Seen::Fresh(item) if self.outdated.is_none() || self.outdated != item.cas => {
                 Some(self.landed(item, source))
             }
-            Seen::Nothing(_) => Some(Landed::Value(None, source)),
+            Seen::Nothing(_) => Some(Ok((None, source))),
             Seen::Fresh(_)
             | Seen::Stale(_)
             | Seen::Missing
@@ -213,14 +205,12 @@ impl Flight {
     }
 
     fn landed(&self, item: &crate::reply::RawItem, source: Source) -> Landed {
-        match self.client.inner().decode(item.clone()) {
-            Ok(payload) => Landed::Value(Some(payload), source),
-            Err(error) => Landed::Failed(error),
-        }
+        let payload = self.client.inner().decode(item.clone())?;
+        Ok((Some(payload), source))
     }
 
     fn note_busy(&self) {
-        let until = clock::now() + (self.policy.lock_ttl / 4).min(BUSY_MAX);
+        let until = clock::after((self.policy.lock_ttl / 4).min(BUSY_MAX));
         let flights = &self.client.inner().flights;
         flights.note_busy(&self.place.key, until);
     }
@@ -261,13 +251,7 @@ impl Flight {
         }
     }
 
-    async fn load_with_lock<T, E, F, L>(self, lock: Lock, observed: Observed, load: F) -> Landed
-    where
-        T: Encode,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L,
-        L: Future<Output = Result<Option<T>, E>>,
-    {
+    async fn load_with_lock(self, lock: Lock, observed: Observed, load: Loader) -> Landed {
         let done = Notify::new();
         let lock_lost = lock.lost_flag();
         // Both end by themselves: a renewal under way is waited for, so that its lock can be released.
@@ -282,27 +266,21 @@ impl Flight {
         match loaded {
             Ok(payload) => {
                 self.store(&observed, payload.as_ref(), Some(lock)).await;
-                Landed::Value(payload, Source::Loaded)
+                Ok((payload, Source::Loaded))
             }
             Err(error) => {
                 // Others leave the loader alone until the lock is gone.
                 lock.shorten(self.policy.error_backoff).await;
-                self.stale(&observed.seen).unwrap_or(Landed::Failed(error))
+                self.stale(&observed.seen).unwrap_or(Err(error))
             }
         }
     }
 
     /// With a bound on how many do so at once.
-    async fn load_without_lock<T, E, F, L>(self, observed: Option<Observed>, load: F) -> Landed
-    where
-        T: Encode,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L,
-        L: Future<Output = Result<Option<T>, E>>,
-    {
+    async fn load_without_lock(self, observed: Option<Observed>, load: Loader) -> Landed {
         let permits = &self.client.inner().local_loads;
         let Ok(Ok(_permit)) = timeout(self.policy.load_deadline, permits.acquire()).await else {
-            return Landed::Failed(Error::Contended);
+            return Err(Error::Contended);
         };
         self.client.inner().tally.local_loads.one();
         match self.load(Arc::new(AtomicBool::new(true)), load).await {
@@ -310,41 +288,37 @@ impl Flight {
                 if let Some(observed) = observed {
                     self.store(&observed, payload.as_ref(), None).await;
                 }
-                Landed::Value(payload, Source::Local)
+                Ok((payload, Source::Local))
             }
-            Err(error) => Landed::Failed(error),
+            Err(error) => Err(error),
         }
     }
 
-    async fn load<T, E, F, L>(
+    async fn load(
         &self,
         lock_lost: Arc<AtomicBool>,
-        load: F,
-    ) -> Result<Option<Payload>, Error>
-    where
-        T: Encode,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L,
-        L: Future<Output = Result<Option<T>, E>>,
-    {
+        load: Loader,
+    ) -> Result<Option<Payload>, Error> {
         let tally = &self.client.inner().tally;
         tally.loads.one();
         let began = clock::now();
         let patience = self.policy.load_deadline;
-        let context = LoadContext::new(began + patience, lock_lost);
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            tally.load_errors.one();
-            Error::Load(error.into())
-        };
+        let context = LoadContext::new(clock::after(patience), lock_lost);
         let span = tracing::debug_span!("load", node = %self.place.node.label());
-        let loaded = match timeout(patience, load(context)).instrument(span).await {
-            Ok(loaded) => loaded.map_err(|error| failed(error.into()))?,
-            Err(_) => return Err(failed(format!("it took longer than {patience:?}").into())),
+        let late = |_| {
+            let why = format!("it took longer than {patience:?}");
+            Err(Error::Load(Arc::from(Box::from(why))))
         };
+        let loaded = timeout(patience, load(context)).instrument(span).await;
+        let loaded = loaded.unwrap_or_else(late).inspect_err(|error| {
+            if matches!(error, Error::Load(_)) {
+                tally.load_errors.one();
+            }
+        })?;
         let took = clock::now() - began;
         self.policy.note_load(took);
         meter::loaded(took);
-        loaded.map(|value| value.encode()).transpose()
+        Ok(loaded)
     }
 
     /// The op that stores what was loaded, on condition that nothing has changed since the entry was seen; `None` if
@@ -354,9 +328,10 @@ impl Flight {
         let (encoded, life) = match (payload, self.policy.negative_ttl) {
             (Some(payload), _) => {
                 // A server that cannot tell how long an item has left cannot tell that it is stale.
-                let grace = match self.place.node.dialect() {
-                    Dialect::Meta => self.policy.grace,
-                    Dialect::Classic => Duration::ZERO,
+                let grace = if self.place.node.dialect().is_meta() {
+                    self.policy.grace
+                } else {
+                    Duration::ZERO
                 };
                 let encoded = options.codec.encode(payload.clone(), options.compress_min);
                 (encoded, self.policy.fresh.saturating_add(grace))

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::codec::{Encoded, TOMBSTONE};
 use crate::join::join_all;
 use crate::key::beside;
-use crate::op::{Dialect, Op, Verb};
+use crate::op::{Op, Verb};
 use crate::place::Place;
 use crate::reply::Reply;
 use crate::{Error, Ttl};
@@ -70,16 +70,13 @@ impl Client {
     pub async fn invalidate_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Invalidated, Error> {
         let places = keys.iter().map(|key| self.inner().place(key.as_ref()));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        let mut all = Invalidated::Now;
+        let mut done = Vec::with_capacity(places.len());
+        // That one fails is no reason to spare the others.
         for chunk in places.chunks(crate::many::CHUNK_LEN) {
-            let done = join_all(chunk.iter().map(|place| self.invalidate_at(place)));
-            for one in done.await {
-                if one? == Invalidated::Journalled {
-                    all = Invalidated::Journalled;
-                }
-            }
+            let chunk = chunk.iter().map(|place| self.invalidate_at(place));
+            done.extend(join_all(chunk).await);
         }
-        Ok(all)
+        all_of(done)
     }
 
     async fn invalidate_at(&self, place: &Place) -> Result<Invalidated, Error> {
@@ -94,20 +91,14 @@ impl Client {
                 None => Invalidated::Now,
             }
         });
-        let mut all = in_gutter;
-        for done in here {
-            if done? == Invalidated::Journalled {
-                all = Invalidated::Journalled;
-            }
-        }
-        Ok(all)
+        all_of(here.into_iter().chain([Ok(in_gutter)]))
     }
 
     /// Has one node forget the entry.
     async fn mark(&self, place: &Place) -> Result<Invalidated, Error> {
         let mut mode = self.inner().options.invalidate;
         if mode == Invalidate::Stale {
-            if place.node.dialect() == Dialect::Meta {
+            if place.node.dialect().is_meta() {
                 let exptime = Ttl::after(self.inner().options.tombstone).exptime();
                 match place.node.call(place.op(Verb::MarkStale(exptime))).await {
                     Ok(Reply::Done(_)) => return Ok(Invalidated::Now),
@@ -161,4 +152,16 @@ impl Client {
             Err(error)
         }
     }
+}
+
+/// The first error of any; else that one of them is yet to be heard of, if so.
+fn all_of(
+    done: impl IntoIterator<Item = Result<Invalidated, Error>>,
+) -> Result<Invalidated, Error> {
+    done.into_iter().try_fold(Invalidated::Now, |all, one| {
+        Ok(match one? {
+            Invalidated::Now => all,
+            Invalidated::Journalled => Invalidated::Journalled,
+        })
+    })
 }

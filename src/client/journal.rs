@@ -1,7 +1,10 @@
 //! [`Journal`]: the invalidations that a node has missed. It hears them before anybody reads from it again.
 
-use crate::op::{Op, Verb, WireKey};
+use crate::op::{Dialect, Op, Verb, WireKey};
+use crate::reply::Reply;
+use nuthatch_protocol::Exptime;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Most ops that are remembered for a node.
@@ -17,7 +20,31 @@ pub(crate) struct Missed {
     turns: HashMap<WireKey, u64>,
     next: u64,
     /// There were more than [`JOURNAL_MAX`].
+    overflowed: bool,
+}
+
+/// What a node is told of what it missed.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) scope: Scope,
+}
+
+/// Which part of the journal a replay is. What was added since is not in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    end: u64,
     pub(crate) overflowed: bool,
+}
+
+impl Replay {
+    /// The refusal of one of them, if there is any.
+    pub(crate) fn refusal(replies: &[Reply]) -> Option<&str> {
+        replies.iter().find_map(|reply| match reply {
+            Reply::Refused(line) => Some(line.as_str()),
+            _ => None,
+        })
+    }
 }
 
 impl Journal {
@@ -47,13 +74,35 @@ impl Missed {
         self.ops.is_empty() && !self.overflowed
     }
 
-    pub(crate) fn ops(&self) -> Vec<Op> {
-        self.ops.values().cloned().collect()
+    /// All of it, or that the node shall forget everything if that is not all. What cannot be said to the node is of
+    /// keys that cannot be read from it either.
+    pub(crate) fn replay(&self, dialect: Dialect, flush_after_overflow: bool) -> Replay {
+        let flush = Op {
+            key: WireKey {
+                text: Arc::default(),
+                base64: false,
+            },
+            verb: Verb::FlushAll(Exptime::NEVER),
+        };
+        let is_flush = self.overflowed && flush_after_overflow && flush.is_sayable(dialect);
+        let ops = if is_flush {
+            vec![flush]
+        } else {
+            let ops = self.ops.values().filter(|op| op.is_sayable(dialect));
+            ops.cloned().collect()
+        };
+        let scope = Scope {
+            end: self.next,
+            overflowed: self.overflowed,
+        };
+        Replay { ops, scope }
     }
 
-    /// The node has heard them.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// The node has heard what was replayed.
+    pub(crate) fn heard(&mut self, scope: Scope) {
+        self.ops = self.ops.split_off(&scope.end);
+        self.turns.retain(|_, turn| *turn >= scope.end);
+        self.overflowed &= !scope.overflowed;
     }
 
     /// A key's last op is the one that counts, but no delete takes a tombstone's place.
@@ -75,11 +124,12 @@ impl Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KeyPolicy;
     use crate::codec::{Encoded, TOMBSTONE};
-    use nuthatch_protocol::{Exptime, StorageMode};
+    use nuthatch_protocol::StorageMode;
 
     fn op(key: usize, verb: Verb) -> Op {
-        let key = crate::KeyPolicy::Reject.wire_key(format!("k:{key}").as_bytes());
+        let key = KeyPolicy::Reject.wire_key(format!("k:{key}").as_bytes());
         Op {
             key: key.unwrap(),
             verb,
@@ -100,7 +150,7 @@ mod tests {
         assert!(journal.add(vec![op(1, Verb::Delete)]).await);
         assert!(journal.add(vec![op(0, tombstone())]).await);
         let missed = journal.lock().await;
-        let ops = missed.ops();
+        let ops = missed.replay(Dialect::Meta, true).ops;
         assert_eq!(ops.len(), JOURNAL_MAX);
         assert!(ops.iter().all(|op| matches!(op.verb, Verb::Store(_))));
         let last: Vec<&WireKey> = ops.iter().rev().take(2).map(|op| &op.key).collect();
@@ -108,9 +158,49 @@ mod tests {
         assert!(!missed.overflowed);
         drop(missed);
         assert!(!journal.add(vec![op(JOURNAL_MAX, tombstone())]).await);
+        assert!(journal.lock().await.overflowed);
+    }
+
+    #[tokio::test]
+    async fn what_was_added_while_a_node_heard_the_rest_is_not_forgotten() {
+        let journal = Journal::default();
+        assert!(
+            journal
+                .add(vec![op(0, tombstone()), op(1, tombstone())])
+                .await
+        );
+        let replay = journal.lock().await.replay(Dialect::Meta, true);
+        assert_eq!(replay.ops.len(), 2);
+        // One of the same keys, and one more than there may be.
+        assert!(journal.add(vec![op(1, Verb::Delete)]).await);
+        journal.lock().await.overflowed = true;
         let mut missed = journal.lock().await;
-        assert!(missed.overflowed && missed.ops().len() == JOURNAL_MAX);
-        missed.clear();
-        assert!(missed.is_empty());
+        missed.heard(replay.scope);
+        assert!(missed.overflowed && missed.ops.len() == 1 && missed.turns.len() == 1);
+        let replay = missed.replay(Dialect::Meta, true);
+        assert!(matches!(replay.ops.as_slice(), [op] if matches!(op.verb, Verb::FlushAll(_))));
+        missed.heard(replay.scope);
+        assert!(missed.is_empty() && missed.turns.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_node_is_told_what_it_understands() {
+        let base64 = KeyPolicy::Base64.wire_key(b"a b").unwrap();
+        let journal = Journal::default();
+        let unsayable = Op {
+            key: base64,
+            verb: tombstone(),
+        };
+        assert!(journal.add(vec![unsayable, op(0, tombstone())]).await);
+        let mut missed = journal.lock().await;
+        let told = |missed: &Missed, dialect, flush| missed.replay(dialect, flush).ops.len();
+        assert_eq!(told(&missed, Dialect::Meta, true), 2);
+        assert_eq!(told(&missed, Dialect::Classic, true), 1);
+        missed.overflowed = true;
+        assert_eq!(told(&missed, Dialect::Meta, false), 2);
+        assert_eq!(told(&missed, Dialect::Meta, true), 1);
+        // A proxy flushes nobody.
+        let replay = missed.replay(Dialect::Proxy, true);
+        assert!(matches!(replay.ops.as_slice(), [op] if matches!(op.verb, Verb::Store(_))));
     }
 }

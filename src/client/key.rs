@@ -25,7 +25,7 @@ pub enum KeyPolicy {
 const BASE64_KEY_LEN_MAX: usize = KEY_LEN_MAX / 4 * 3;
 
 impl KeyPolicy {
-    /// The key as it travels, and the bytes that the ring looks at.
+    /// The key as it travels.
     pub(crate) fn wire_key(self, key: &[u8]) -> Result<WireKey, Error> {
         let refused = match Key::new(key) {
             Ok(key) => {

@@ -40,6 +40,8 @@
 //!
 //! A server that knows no meta commands (memcached before 1.6.10, twemproxy) is spoken to in classic words. These carry no
 //! numbers; there the order of replies and the keys of values are what is checked.
+//! twemproxy hangs up on whatever else it does not know. It is asked only what it does: no `get_and_touch`, and nothing
+//! about whole nodes.
 //!
 //! # Copies
 //! | value | copies on its way |
@@ -86,6 +88,7 @@ mod counters;
 mod discovery;
 mod eject;
 mod error;
+mod fastlz;
 mod fleet;
 mod flight;
 mod gutter;

@@ -3,11 +3,10 @@
 
 use crate::backoff::{Backoff, jitter};
 use crate::connection::{Connection, End, Limits, Submission};
+use crate::journal::Replay;
 use crate::node::NodeShared;
-use crate::op::{Dialect, Op, Verb, WireKey};
-use crate::reply::Reply;
+use crate::op::Dialect;
 use crate::stream::{self, Stream};
-use nuthatch_protocol::Exptime;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -286,7 +285,7 @@ async fn greet(node: &NodeShared) -> io::Result<(Stream, Dialect)> {
         // A proxy that hangs up on words that it does not know.
         Err(error) if hung_up(&error) => {
             stream = connect().await?;
-            stream::probe_classic(&mut stream).await?
+            stream::probe_proxy(&mut stream).await?
         }
         probed => probed?,
     };
@@ -306,16 +305,8 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
     if missed.is_empty() {
         return Ok(());
     }
-    let mut ops = missed.ops();
-    if missed.overflowed && node.settings.flush_after_overflow {
-        ops = vec![Op {
-            key: WireKey {
-                text: Arc::default(),
-                base64: false,
-            },
-            verb: Verb::FlushAll(Exptime::NEVER),
-        }];
-    }
+    let flush = node.settings.flush_after_overflow;
+    let Replay { ops, scope } = missed.replay(connection.dialect(), flush);
     let count = ops.len();
     let (sender, mut queue) = mpsc::channel(1);
     let (caller, replies) = oneshot::channel();
@@ -329,15 +320,13 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
         Err(_) if count == 0 => Vec::new(),
         Err(_) => return Err(io::Error::other("the replay was dropped")),
     };
-    if let Some(Reply::Refused(line)) = replies
-        .iter()
-        .find(|reply| matches!(reply, Reply::Refused(_)))
-    {
+    if let Some(line) = Replay::refusal(&replies) {
         return Err(io::Error::other(format!(
             "missed invalidations refused: {line}"
         )));
     }
-    tracing::info!(node = %node.label, count, overflowed = missed.overflowed, "invalidations replayed");
-    missed.clear();
+    let overflowed = scope.overflowed;
+    tracing::info!(node = %node.label, count, overflowed, "invalidations replayed");
+    missed.heard(scope);
     Ok(())
 }

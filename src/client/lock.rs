@@ -3,7 +3,7 @@
 
 use crate::codec::LEASE;
 use crate::key::beside;
-use crate::op::{Dialect, Op, Store, Verb, WireKey};
+use crate::op::{Op, Store, Verb, WireKey};
 use crate::place::Place;
 use crate::reply::Reply;
 use crate::ttl::Ttl;
@@ -177,7 +177,7 @@ impl Lock {
 
     /// The op that releases it, if that is known without asking.
     pub(crate) fn release_op(&self) -> Option<Op> {
-        if self.place.node.dialect() == Dialect::Classic || !self.is_held.load(Ordering::Relaxed) {
+        if !self.place.node.dialect().is_meta() || !self.is_held.load(Ordering::Relaxed) {
             return None;
         }
         let cas = self.cas()?;

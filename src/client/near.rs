@@ -1,5 +1,6 @@
 //! [`NearCache`]: values that are asked for all the time, kept in the process for moments.
 
+use crate::clock;
 use crate::op::WireKey;
 use crate::reply::RawItem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +51,7 @@ impl Near {
         Self {
             items: moka::sync::Cache::builder()
                 .max_capacity(settings.bytes)
-                .time_to_live(settings.life)
+                .time_to_live(settings.life.min(clock::FOR_EVER))
                 .weigher(weigh)
                 .build(),
             changes: AtomicU64::new(0),

@@ -8,7 +8,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::connection::{Lost, Outcome, Submission};
 use crate::counters::Faults;
-use crate::journal::Journal;
+use crate::journal::{Journal, Replay};
 use crate::link::{Link, LinkState};
 use crate::meter::Meter;
 use crate::op::{Dialect, Op};
@@ -241,7 +241,6 @@ impl Node {
                     sleep(backoff.wait()).await;
                     let Some(node) = node.upgrade() else { return };
                     if node.replay().await {
-                        node.is_replaying.store(false, Ordering::SeqCst);
                         return;
                     }
                 }
@@ -255,15 +254,25 @@ impl Node {
         if self.is_down() {
             return false;
         }
-        let mut missed = self.shared.journal.lock().await;
-        let ops = missed.ops();
+        let flush = self.is_flushed_after_overflow();
+        let missed = self.shared.journal.lock().await;
+        let Replay { ops, scope } = missed.replay(self.dialect(), flush);
+        // A connection that opens meanwhile wants it.
+        drop(missed);
         if !ops.is_empty() {
-            if self.call_many(ops).await.is_err() {
+            let heard = self.call_many(ops).await;
+            if heard.map_or(true, |replies| Replay::refusal(&replies).is_some()) {
                 return false;
             }
-            missed.clear();
         }
-        true
+        let mut missed = self.shared.journal.lock().await;
+        missed.heard(scope);
+        let is_empty = missed.is_empty();
+        if is_empty {
+            // While others cannot add anything: who does so next starts anew.
+            self.is_replaying.store(false, Ordering::SeqCst);
+        }
+        is_empty
     }
 
     pub(crate) fn is_flushed_after_overflow(&self) -> bool {
@@ -317,7 +326,7 @@ impl Node {
         if link.is_down() {
             return Err(self.unavailable(link.why()));
         }
-        let deadline = clock::now() + self.shared.settings.timeouts.operation;
+        let deadline = clock::after(self.shared.settings.timeouts.operation);
         let (caller, mut reply) = oneshot::channel();
         self.enqueue(link, submission(caller), deadline).await?;
         let outcome = if let Ok(outcome) = timeout_at(deadline, &mut reply).await {

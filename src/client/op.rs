@@ -13,8 +13,16 @@ use std::sync::Arc;
 pub(crate) enum Dialect {
     /// memcached from 1.6.10, nuthatch: every reply carries the number of its request.
     Meta,
-    /// Older servers and proxies.
+    /// Older servers.
     Classic,
+    /// twemproxy: some of the classic words. It hangs up on others, and all who share the connection suffer.
+    Proxy,
+}
+
+impl Dialect {
+    pub(crate) const fn is_meta(self) -> bool {
+        matches!(self, Self::Meta)
+    }
 }
 
 /// A key as it travels.
@@ -161,7 +169,22 @@ impl Verb {
 
 impl Op {
     pub(crate) fn is_sayable(&self, dialect: Dialect) -> bool {
-        dialect == Dialect::Meta || !(self.key.base64 || matches!(self.verb, Verb::MarkStale(_)))
+        match dialect {
+            Dialect::Meta => true,
+            Dialect::Classic => !self.needs_meta(),
+            // What `memcache_parse_req` of twemproxy 0.5.0 knows, but for `version`, which any of its servers answers.
+            Dialect::Proxy => {
+                let is_known = !matches!(
+                    self.verb,
+                    Verb::GetAndTouch(_) | Verb::FlushAll(_) | Verb::Stats(_) | Verb::Version
+                );
+                is_known && !self.needs_meta()
+            }
+        }
+    }
+
+    const fn needs_meta(&self) -> bool {
+        self.key.base64 || matches!(self.verb, Verb::MarkStale(_))
     }
 
     /// Appends the request's line to `out`; the caller appends the value of a storage command.
@@ -188,8 +211,8 @@ impl Op {
                 let key = Key::new(&self.key.text).ok().ok_or(NoWords)?;
                 match dialect {
                     Dialect::Meta => self.encode_meta(verb, key, opaque, out)?,
-                    Dialect::Classic if self.key.base64 => return Err(NoWords),
-                    Dialect::Classic => encode_classic(verb, key, out)?,
+                    _ if self.key.base64 => return Err(NoWords),
+                    Dialect::Classic | Dialect::Proxy => encode_classic(verb, key, out)?,
                 }
             }
         }

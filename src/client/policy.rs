@@ -57,10 +57,11 @@ pub enum Strategy {
     /// A lock beside the entry, taken by `add`: with any server, and nothing to see for others.
     #[default]
     Lock,
-    /// Of what is missing, the server keeps the place, and chooses who fills it (meta `N`, `W` and `Z`). One question
-    /// less, and also a bare `delete` makes a load that began before it keep its value to itself: for fleets in which
-    /// others delete. The place is an empty value: other languages' clients take it for one, and to `add` and `incr`
-    /// something is there. The place of an empty value that is being refreshed looks like one that is missing.
+    /// Of what is missing, the server keeps the place, and chooses who fills it (meta `N`, `W` and `Z`). As many round
+    /// trips as with the lock, and two commands less; also, a bare `delete` makes a load that began before it keep its
+    /// value to itself: for fleets in which others delete. The place is an empty value: other languages' clients take it
+    /// for one, and to `add` and `incr` something is there. The place of an empty value that is being refreshed looks
+    /// like one that is missing.
     ///
     /// What is there, but stale or invalidated, is replaced under the lock, and so is all on servers without meta
     /// commands.

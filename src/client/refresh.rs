@@ -14,6 +14,7 @@ use crate::reply::{RawItem, Reply};
 use crate::{Decode, Encode, Error, Payload, Policy, TimeLeft, clock, meter};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -135,10 +136,27 @@ fn is_place(item: &RawItem) -> bool {
 }
 
 /// How a flight ended.
-#[derive(Clone, Debug)]
-pub(crate) enum Landed {
-    Value(Option<Payload>, Source),
-    Failed(Error),
+pub(crate) type Landed = Result<(Option<Payload>, Source), Error>;
+
+/// What makes a value, once its types are forgotten.
+pub(crate) type Loader = Box<dyn FnOnce(LoadContext) -> Loading + Send>;
+
+type Loading = Pin<Box<dyn Future<Output = Result<Option<Payload>, Error>> + Send>>;
+
+fn loader<T, E, F, L>(load: F) -> Loader
+where
+    T: Encode + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: FnOnce(LoadContext) -> L + Send + 'static,
+    L: Future<Output = Result<Option<T>, E>> + Send,
+{
+    Box::new(|context| {
+        Box::pin(async move {
+            let loaded = load(context).await;
+            let loaded = loaded.map_err(|error| Error::Load(error.into().into()))?;
+            loaded.map(|value| value.encode()).transpose()
+        })
+    })
 }
 
 /// The flights of a client: one for each key that is being loaded, however many callers wait for it.
@@ -197,8 +215,7 @@ impl Drop for Landing {
         if self.sender.borrow().is_none() {
             self.client.inner().flights.book().flying.remove(&self.key);
             let why = Arc::from(Box::from("the loader panicked"));
-            self.sender
-                .send_replace(Some(Landed::Failed(Error::Load(why))));
+            self.sender.send_replace(Some(Err(Error::Load(why))));
         }
     }
 }
@@ -232,77 +249,57 @@ impl Client {
         F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<Option<T>, E>> + Send,
     {
-        let fetched = self.get_or_refresh_untold(key.as_ref(), policy, load).await;
+        let fetched = self.fetch(key.as_ref(), policy, || loader(load)).await;
+        let fetched = fetched.and_then(|(payload, source)| {
+            let value = payload.map(T::decode).transpose()?;
+            Ok(Fetched { value, source })
+        });
         meter::refreshed(&fetched);
         fetched
     }
 
-    async fn get_or_refresh_untold<T, E, F, L>(
-        &self,
-        key: &[u8],
-        policy: &Policy,
-        load: F,
-    ) -> Result<Fetched<T>, Error>
-    where
-        T: Encode + Decode + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<Option<T>, E>> + Send,
-    {
+    /// The same, of a value that is no `T` yet.
+    async fn fetch(&self, key: &[u8], policy: &Policy, load: impl FnOnce() -> Loader) -> Landed {
         policy.check(self.inner().options.tombstone)?;
         let mut place = self.inner().place(key)?;
         let near = self.inner().near.as_ref();
+        let tally = &self.inner().tally;
         if let Some(item) = near.and_then(|near| near.get(&place.key))
             && let Seen::Fresh(item) = Seen::of(Reply::Item(item), policy)
         {
-            self.inner().tally.hits.one();
-            return Ok(Fetched {
-                value: Some(T::decode(self.inner().decode(item)?)?),
-                source: Source::Fresh,
-            });
+            tally.hits.one();
+            return Ok((Some(self.inner().decode(item)?), Source::Fresh));
         }
         let asked = near.map(|near| (near, near.ticket()));
         let mut policy = Cow::Borrowed(policy);
         let reply = self.first_look(&mut place, &mut policy).await?;
         let is_reachable = reply.is_some();
-        let key = place.key.clone();
-        let fetched = |payload, source| {
-            Ok(Fetched {
-                value: Some(T::decode(payload)?),
-                source,
-            })
-        };
-        let tally = &self.inner().tally;
         match reply.map_or(Seen::Missing, |reply| Seen::of(reply, &policy)) {
             Seen::Fresh(item) => {
                 tally.hits.one();
+                if let Some((near, ticket)) = asked {
+                    near.keep(&place.key, &item, ticket);
+                }
                 if let TimeLeft::Seconds(left) = item.time_left
                     && policy.is_early(left)
                 {
                     self.refresh_behind(place, &policy, item.cas, load);
                 }
-                if let Some((near, ticket)) = asked {
-                    near.keep(&key, &item, ticket);
-                }
-                fetched(self.inner().decode(item)?, Source::Fresh)
+                Ok((Some(self.inner().decode(item)?), Source::Fresh))
             }
             Seen::Stale(item) => {
                 tally.stale.one();
                 self.refresh_behind(place, &policy, None, load);
-                fetched(self.inner().decode(item)?, Source::Stale)
+                Ok((Some(self.inner().decode(item)?), Source::Stale))
             }
             Seen::Nothing(_) => {
                 tally.hits.one();
-                Ok(Fetched {
-                    value: None,
-                    source: Source::Fresh,
-                })
+                Ok((None, Source::Fresh))
             }
             Seen::Missing | Seen::Leased(_) | Seen::Tombstone(_) => {
                 tally.misses.add(u64::from(is_reachable));
                 let flight = Flight::new(self, place, &policy, None);
-                let landed = self.fly(flight, is_reachable, load);
-                landed.await
+                self.fly(flight, is_reachable, load).await
             }
         }
     }
@@ -334,61 +331,44 @@ impl Client {
     }
 
     /// Refreshes without anybody waiting for it.
-    fn refresh_behind<T, E, F, L>(&self, place: Place, policy: &Policy, cas: Option<u64>, load: F)
-    where
-        T: Encode + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<Option<T>, E>> + Send,
-    {
+    fn refresh_behind(
+        &self,
+        place: Place,
+        policy: &Policy,
+        cas: Option<u64>,
+        load: impl FnOnce() -> Loader,
+    ) {
         if !self.inner().flights.is_busy(&place.key) {
             self.board(Flight::new(self, place, policy, cas), true, load);
         }
     }
 
-    async fn fly<T, E, F, L>(
+    async fn fly(
         &self,
         flight: Flight,
         is_reachable: bool,
-        load: F,
-    ) -> Result<Fetched<T>, Error>
-    where
-        T: Encode + Decode + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<Option<T>, E>> + Send,
-    {
+        load: impl FnOnce() -> Loader,
+    ) -> Landed {
         let (mut landed, is_own) = self.board(flight, is_reachable, load);
         let landed = match landed.wait_for(Option::is_some).await {
             Ok(landed) => landed.clone(),
             Err(_) => None,
         };
-        match landed {
-            Some(Landed::Value(payload, source)) => Ok(Fetched {
-                value: payload.map(T::decode).transpose()?,
-                source: match source {
-                    Source::Loaded | Source::Local if !is_own => Source::Shared,
-                    source => source,
-                },
-            }),
-            Some(Landed::Failed(error)) => Err(error),
-            None => Err(Error::Closed),
-        }
+        let (payload, source) = landed.unwrap_or(Err(Error::Closed))?;
+        let source = match source {
+            Source::Loaded | Source::Local if !is_own => Source::Shared,
+            source => source,
+        };
+        Ok((payload, source))
     }
 
     /// Joins the flight of this key, or starts one; whether it is this call's own.
-    fn board<T, E, F, L>(
+    fn board(
         &self,
         flight: Flight,
         is_reachable: bool,
-        load: F,
-    ) -> (watch::Receiver<Option<Landed>>, bool)
-    where
-        T: Encode + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<Option<T>, E>> + Send,
-    {
+        load: impl FnOnce() -> Loader,
+    ) -> (watch::Receiver<Option<Landed>>, bool) {
         let key = flight.place.key.clone();
         let (sender, receiver) = watch::channel(None);
         {
@@ -403,6 +383,7 @@ impl Client {
             key,
             sender,
         };
+        let load = load();
         tokio::spawn(async move {
             let landed = flight.run(is_reachable, load).await;
             landing.land(landed);

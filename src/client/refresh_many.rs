@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+/// What ends an id where a list of them is kept.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
+
 /// How many entries are looked at or loaded at once.
 pub const AT_ONCE_MAX: usize = 64;
 
@@ -46,7 +49,8 @@ impl Client {
     /// `prefix` and its id. An object that has gone is left out.
     ///
     /// # Errors
-    /// As [`get_or_refresh`](Self::get_or_refresh), of the list or of any object.
+    /// As [`get_or_refresh`](Self::get_or_refresh), of the list or of any object; [`Error::Load`] too for an id that is
+    /// empty as text, or has a line end.
     ///
     /// # Cancel safety
     /// As [`get_or_refresh`](Self::get_or_refresh).
@@ -69,6 +73,9 @@ impl Client {
             .get_or_refresh::<String, _, _, _>(list.key, list.policy, |context| async {
                 let ids = load_ids(context).await.map_err(Into::into)?;
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                if ids.iter().any(|id| id.is_empty() || id.contains(LINE_ENDS)) {
+                    return Err("an id is empty or has a line end, which no list can hold".into());
+                }
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(ids.join("\n")))
             })
             .await?;

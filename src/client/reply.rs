@@ -152,7 +152,7 @@ impl ReplyReader {
                 DecodedReply::Response { response, line_len } => (response, line_len),
                 _ => return Err(OutOfStep("a line that is no reply")),
             };
-            let reply = if dialect == Dialect::Meta && !op.verb.is_classic() {
+            let reply = if dialect.is_meta() && !op.verb.is_classic() {
                 self.meta(&op.verb, opaque, response)?
             } else {
                 self.classic(op, response)?
@@ -203,7 +203,7 @@ impl ReplyReader {
             self.part = Part::Line;
             return Ok(Progress::Line);
         }
-        if dialect == Dialect::Classic {
+        if !dialect.is_meta() {
             self.part = Part::Hit(item);
             return Ok(Progress::Line);
         }

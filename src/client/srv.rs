@@ -144,3 +144,62 @@ fn nodes(packet: &Packet<'_>) -> io::Result<Vec<NodeAddress>> {
 const fn common_factor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { common_factor(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simple_dns::ResourceRecord;
+
+    fn name(text: &str) -> Name<'_> {
+        Name::new_unchecked(text)
+    }
+
+    /// Of the weight and the target of each record.
+    fn packet<'a>(records: &[(u16, &'a str)]) -> Packet<'a> {
+        let mut packet = Packet::new_reply(7);
+        for (weight, target) in records.iter().copied() {
+            let srv = RData::SRV(SRV {
+                priority: 0,
+                weight,
+                port: 1,
+                target: name(target),
+            });
+            let record = ResourceRecord::new(name("s"), CLASS::IN, 5, srv);
+            packet.answers.push(record);
+        }
+        packet
+    }
+
+    #[test]
+    fn weights_have_no_factor_in_common_and_the_root_is_no_target() {
+        let weights = |records: &[(u16, &'static str)]| -> Vec<u32> {
+            let nodes = nodes(&packet(records)).unwrap();
+            nodes.iter().map(NodeAddress::weight).collect()
+        };
+        assert_eq!(weights(&[(10, "a"), (20, "b"), (50, "c")]), [1, 2, 5]);
+        assert_eq!(weights(&[(7, "a"), (7, "b")]), [1, 1]);
+        assert_eq!(weights(&[(0, "a"), (3, "b")]), [1, 3]);
+        assert_eq!(weights(&[(0, ""), (3, "b")]), [1]);
+    }
+
+    #[test]
+    fn an_answer_says_what_is_wrong_and_what_was_asked() {
+        let mut refused = packet(&[(1, "a")]);
+        *refused.rcode_mut() = RCODE::NameError;
+        let error = nodes(&refused).unwrap_err().to_string();
+        assert!(error.contains("NameError"), "{error}");
+
+        let about = |mut packet: Packet<'static>, text: &'static str| {
+            let (kind, class) = (TYPE::SRV.into(), CLASS::IN.into());
+            packet
+                .questions
+                .push(Question::new(name(text), kind, class, false));
+            packet
+        };
+        let question = about(Packet::new_query(7), "s");
+        assert!(is_answer(&about(packet(&[]), "S"), &question));
+        assert!(!is_answer(&about(packet(&[]), "t"), &question));
+        assert!(!is_answer(&packet(&[]), &question));
+        assert!(!is_answer(&question, &question));
+    }
+}

@@ -103,15 +103,15 @@ pub(crate) async fn probe(
     })
 }
 
-/// The same in classic words: a lookup, which proxies pass on.
-pub(crate) async fn probe_classic(
+/// The same of one that hung up: a lookup, which proxies pass on.
+pub(crate) async fn probe_proxy(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> io::Result<Dialect> {
     stream.write_all(b"get nuthatch:probe\r\n").await?;
     stream.flush().await?;
     match read_line(stream).await?.as_slice() {
         // A proxy whose own server is away still knows the words.
-        line if line == b"END" || line.starts_with(b"SERVER_ERROR") => Ok(Dialect::Classic),
+        line if line == b"END" || line.starts_with(b"SERVER_ERROR") => Ok(Dialect::Proxy),
         line => {
             let line = line.escape_ascii();
             Err(io::Error::other(format!("no memcached, it says: {line}")))

@@ -11,15 +11,18 @@ mod support;
 
 use bytes::Bytes;
 use nuthatch_client::{
-    CasOutcome, Client, Codec, Distribution, Error, KeyPolicy, NodeAddress, TimeLeft, Ttl,
+    CasOutcome, Client, Codec, Distribution, Error, KeyPolicy, NodeAddress, Policy, Source,
+    TimeLeft, Timeouts, Ttl,
 };
 use protocol_tests::memcached::Memcached;
 use protocol_tests::nuthatch::Nuthatch;
 use protocol_tests::twemproxy::Twemproxy;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-use support::{builder, client, client_of, without_meta};
+use support::{builder, client, client_of, serve, without_meta};
+use tokio::net::UnixStream;
 
 async fn storage(client: &Client) {
     assert_eq!(client.get::<String>("k").await.unwrap(), None);
@@ -265,18 +268,53 @@ async fn what_twemproxy_forwards(servers: &[SocketAddr]) {
     client.set("k", "v", Ttl::secs(100)).await.unwrap();
     assert!(client.touch("k", Ttl::NEVER).await.unwrap());
     assert!(!client.touch("nothing", Ttl::NEVER).await.unwrap());
-    // It hangs up on the rest, which costs later calls nothing.
-    let is_there = async || client.get::<String>("k").await.unwrap().unwrap() == "v";
+}
+
+/// What twemproxy hangs up on, each refused before it is sent.
+async fn refused_for_twemproxy(client: &Client) {
     let touched = client.get_and_touch::<String>("k", Ttl::NEVER).await;
-    assert!(
-        matches!(touched, Err(Error::Ambiguous { .. })),
-        "{touched:?}"
+    let mut refused = vec![touched.map(|_| ())];
+    refused.extend(client.flush_all().await.into_values());
+    refused.extend(
+        client
+            .stats("")
+            .await
+            .into_values()
+            .map(|it| it.map(|_| ())),
     );
-    assert!(is_there().await);
-    let flushed = client.flush_all().await.into_values().next().unwrap();
-    assert!(flushed.is_err() && is_there().await);
-    let stats = client.stats("").await.into_values().next().unwrap();
-    assert!(stats.is_err() && is_there().await);
+    refused.extend(
+        client
+            .versions()
+            .await
+            .into_values()
+            .map(|it| it.map(|_| ())),
+    );
+    assert_eq!(refused.len(), 4);
+    for it in refused {
+        assert!(matches!(it, Err(Error::Unsupported { .. })), "{it:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_twemproxy_does_not_know_is_not_sent_to_it() {
+    let memcached = Memcached::start().unwrap();
+    let proxy = Twemproxy::start(&[memcached.address()]).unwrap();
+    let path = proxy.address().to_owned();
+    let (relay, connections) = serve(move |_, peer| {
+        let path = path.clone();
+        async move { peer.forward(UnixStream::connect(path).await.unwrap()).await }
+    })
+    .await;
+    let client = client(relay).await;
+    // Of a connection, these are the first calls: one that hung up each time would be of no use.
+    refused_for_twemproxy(&client).await;
+    refused_for_twemproxy(&client).await;
+    client.set("k", "v", Ttl::NEVER).await.unwrap();
+    // Nor do they disturb those who share the connection.
+    let (found, ()) = tokio::join!(client.get::<String>("k"), refused_for_twemproxy(&client));
+    assert_eq!(found.unwrap().unwrap(), "v");
+    // One asked what it is, and was hung up on; the other is in use.
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
@@ -366,7 +404,9 @@ async fn settings_that_cannot_be_are_refused_with_a_reason() {
         (node().connections_per_node(0), "connections_per_node"),
         (node().connections_per_node(65), "connections_per_node"),
         (node().queue_len(0), "queue_len"),
+        (node().queue_len((1 << 20) + 1), "queue_len"),
         (node().local_loads_max(0), "local_loads_max"),
+        (node().local_loads_max(usize::MAX), "local_loads_max"),
         (node().tombstone(Duration::from_secs(2)), "tombstone"),
         (
             node().timeouts(support::patient().with_operation(Duration::ZERO)),
@@ -386,6 +426,8 @@ async fn settings_that_cannot_be_are_refused_with_a_reason() {
     let client = Client::builder()
         .address(named)
         .connections_per_node(64)
+        .queue_len(1 << 20)
+        .local_loads_max(1 << 20)
         .build()
         .await
         .unwrap();
@@ -408,4 +450,35 @@ async fn values_above_the_limit_are_neither_sent_nor_accepted() {
     let other = client(nuthatch.address()).await;
     other.set("k", &[0u8; 11][..], Ttl::NEVER).await.unwrap();
     assert_eq!(small.get::<Vec<u8>>("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn times_may_be_longer_than_any_time_there_is() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let timeouts = Timeouts::lan()
+        .with_connect(Duration::MAX)
+        .with_operation(Duration::MAX)
+        .with_stall(Duration::MAX);
+    let client = builder(nuthatch.address())
+        .timeouts(timeouts)
+        .tombstone(Duration::MAX)
+        .gutter("a")
+        .gutter_life(Duration::MAX)
+        .auto_eject(Duration::MAX);
+    #[cfg(feature = "near-cache")]
+    let client = client.near_cache(nuthatch_client::NearCache::new(1 << 20, Duration::MAX));
+    let client = client.build().await.unwrap();
+    let policy = Policy::fresh_for(Duration::MAX)
+        .grace(Duration::from_hours(1))
+        .lock_ttl(Duration::MAX)
+        .wait(Duration::MAX)
+        .load_deadline(Duration::MAX)
+        .error_backoff(Duration::MAX)
+        .negative_ttl(Duration::MAX);
+    for expected in [Source::Loaded, Source::Fresh] {
+        let load = |_| async { Ok::<_, Error>(Some(1)) };
+        let fetched = client.get_or_refresh("k", &policy, load).await.unwrap();
+        assert_eq!((fetched.value, fetched.source), (Some(1), expected));
+    }
+    let _ = client.invalidate("k").await.unwrap();
 }

@@ -6,12 +6,14 @@ mod support;
 
 use nuthatch_client::{Client, Discovery, Error, NodeAddress, Ttl};
 use protocol_tests::nuthatch::Nuthatch;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{patient, serve};
+use tokio::sync::{mpsc, oneshot};
 
 const SOON: Duration = Duration::from_millis(10);
+
+/// After so many the client should have believed all that it shall.
+const QUESTIONS_MAX: usize = 100;
 
 /// An answer to `config get cluster`.
 fn config(nodes: &[&str]) -> String {
@@ -23,12 +25,19 @@ fn config(nodes: &[&str]) -> String {
     format!("CONFIG cluster 0 {}\r\n{text}\r\nEND\r\n", text.len())
 }
 
-/// Answers with one after the other, and with the last for ever; where, and how often it was asked.
-async fn endpoint(answers: Vec<String>) -> (NodeAddress, Arc<AtomicUsize>) {
-    let (address, asked) = serve(move |number, mut peer| {
+/// Answers with one after the other, and with the last for ever: each question but the first once who is told of it
+/// lets go of what it was told with. At once if nobody wants to be told.
+async fn endpoint(answers: Vec<String>) -> (NodeAddress, mpsc::Receiver<oneshot::Sender<()>>) {
+    let (ask, asked) = mpsc::channel(1);
+    let (address, _) = serve(move |number, mut peer| {
         let answer = answers.get(number).or_else(|| answers.last()).cloned();
+        let ask = ask.clone();
         async move {
             assert_eq!(peer.line().await.unwrap(), "config get cluster");
+            let (go_on, told) = oneshot::channel();
+            if number > 0 && ask.send(go_on).await.is_ok() {
+                let _ = told.await;
+            }
             peer.send(answer.unwrap()).await;
         }
     })
@@ -49,7 +58,7 @@ fn names(client: &Client) -> Vec<String> {
 #[tokio::test]
 async fn a_configuration_endpoint_is_followed_but_not_into_nothing() {
     let all = || config(&["a", "b", "c"]);
-    let (address, asked) = endpoint(vec![
+    let (address, mut asked) = endpoint(vec![
         config(&["a", "b"]),
         config(&[]),
         "ERROR\r\n".to_owned(),
@@ -70,12 +79,16 @@ async fn a_configuration_endpoint_is_followed_but_not_into_nothing() {
     let builder = Client::builder().discover(discovery).timeouts(patient());
     let client = builder.build().await.unwrap();
     let mut seen = vec![names(&client)];
-    while seen.len() < 3 {
+    let mut questions = 1;
+    // Who asks again has believed the answer before, or not.
+    while seen.len() < 3 && questions < QUESTIONS_MAX {
+        let go_on = asked.recv().await.unwrap();
+        questions += 1;
         let names = names(&client);
         if seen.last() != Some(&names) {
             seen.push(names);
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(go_on);
     }
     let expected = [
         &["a:11211", "b:11211"][..],
@@ -83,7 +96,7 @@ async fn a_configuration_endpoint_is_followed_but_not_into_nothing() {
         &["c:11211"],
     ];
     assert_eq!(seen, expected);
-    assert!(asked.load(Ordering::SeqCst) > 13);
+    assert!(questions > 13);
 }
 
 #[tokio::test]
@@ -117,4 +130,17 @@ async fn without_an_answer_there_is_no_client() {
         .build()
         .await;
     assert!(matches!(both, Err(Error::Config(_))));
+}
+
+#[tokio::test]
+async fn a_configuration_has_an_end() {
+    for (len, is_accepted) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let node = "1\nn|127.0.0.1|11211";
+        let text = format!("{node}{}", " ".repeat(len - node.len()));
+        let answer = format!("CONFIG cluster 0 {len}\r\n{text}\r\nEND\r\n");
+        let (address, _) = endpoint(vec![answer]).await;
+        let client = Client::builder().discover(Discovery::config_endpoint(address));
+        let built = client.timeouts(patient()).build().await;
+        assert_eq!(built.is_ok(), is_accepted, "{len}");
+    }
 }

@@ -5,9 +5,11 @@
 mod support;
 
 use nuthatch_client::{Client, Error, Invalidate, Invalidated, OnDown, Ttl};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::server::{Server, until, unused};
-use support::{Peer, builder, opaque, patient, serve};
+use support::{Peer, builder, echo, opaque, patient, serve};
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -109,6 +111,52 @@ async fn not_all_nodes_are_left_alone_because_they_are_slow() {
 }
 
 #[tokio::test]
+async fn who_is_back_makes_room_for_another_to_be_left_alone() {
+    let silent = [true; 2].map(|silent| Arc::new(AtomicBool::new(silent)));
+    let mut nodes = Client::builder();
+    let mut names = Vec::new();
+    for silent in &silent {
+        let silent = Arc::clone(silent);
+        let (address, _) = serve(move |number, mut peer: Peer| {
+            let silent = Arc::clone(&silent);
+            async move {
+                if number == 0 || !silent.load(Ordering::SeqCst) {
+                    peer.greet().await;
+                }
+                while let Some(line) = peer.line().await {
+                    if !silent.load(Ordering::SeqCst) {
+                        echo(&mut peer, &line).await;
+                    }
+                }
+            }
+        })
+        .await;
+        names.push(address.to_string());
+        nodes = nodes.node(address.to_string());
+    }
+    let timeouts = patient()
+        .with_operation(Duration::from_millis(20))
+        .with_connect(Duration::from_millis(20))
+        .with_stall(Duration::from_mins(10));
+    let nodes = nodes.timeouts(timeouts).on_down(OnDown::Error);
+    let client = nodes.build().await.unwrap();
+    let call = async |node: usize| {
+        let mut keys = (0..).map(|number| format!("k:{number}"));
+        let key = keys.find(|key| client.locate(key).unwrap() == names[node]);
+        client.get::<String>(key.unwrap()).await
+    };
+    let is_left_alone = async |node| matches!(call(node).await, Err(Error::Unavailable { .. }));
+    until(async || is_left_alone(0).await).await;
+    // Of two, one may be.
+    for _ in 0..10 {
+        assert!(!is_left_alone(1).await);
+    }
+    silent[0].store(false, Ordering::SeqCst);
+    until(async || call(0).await.is_ok()).await;
+    until(async || is_left_alone(1).await).await;
+}
+
+#[tokio::test]
 async fn a_node_hears_the_invalidations_it_missed_before_it_is_read() {
     for mode in [Invalidate::Tombstone, Invalidate::Side, Invalidate::Stale] {
         let address = unused();
@@ -202,6 +250,32 @@ async fn a_node_that_was_only_slow_hears_of_it_soon() {
             .unwrap();
         assert!(line.starts_with("ms k 0 c MS"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn what_a_slow_node_refuses_is_told_again() {
+    let (told, mut hears) = tokio::sync::mpsc::channel(1);
+    let (address, _) = serve(move |_, mut peer| {
+        let told = told.clone();
+        async move {
+            peer.greet().await;
+            let late = peer.line().await.unwrap();
+            peer.value(0).await;
+            // The first replay, after which the late answer comes too.
+            peer.line().await.unwrap();
+            peer.value(0).await;
+            let refusal = "SERVER_ERROR out of memory storing object";
+            peer.send(format!("HD O{}\r\n{refusal}\r\n", opaque(&late)))
+                .await;
+            told.send(peer.line().await.unwrap()).await.unwrap();
+        }
+    })
+    .await;
+    let timeouts = patient().with_operation(Duration::from_millis(50));
+    let client = builder(address).timeouts(timeouts).build().await.unwrap();
+    let _ = client.invalidate("k").await.unwrap();
+    let again = timeout(Duration::from_mins(1), hears.recv()).await;
+    assert!(again.unwrap().unwrap().starts_with("ms k 0 c MS"));
 }
 
 #[tokio::test]

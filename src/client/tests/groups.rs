@@ -108,6 +108,14 @@ async fn a_list_keeps_its_objects_apart() {
     );
     client.set("object:3", "changed", Ttl::NEVER).await.unwrap();
     assert_eq!(page().await.value.unwrap(), ["changed", "object 1"]);
+    // Ids that would be read back as others.
+    for id in ["", "a\nb", "a\r"] {
+        let ids = move |_| async move { Ok::<_, Error>(vec!["1".to_owned(), id.to_owned()]) };
+        let load = |_: String, _| async { Ok::<Option<String>, Error>(None) };
+        let list = List::new("odd", "object:", &policy);
+        let refused = client.get_list(list, ids, load).await;
+        assert!(matches!(refused, Err(Error::Load(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]

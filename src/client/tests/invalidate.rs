@@ -4,10 +4,12 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{Invalidate, Invalidated, Policy, Source, Ttl};
+use nuthatch_client::{Error, Invalidate, Invalidated, Policy, Source, Ttl};
 use protocol_tests::nuthatch::Nuthatch;
-use support::builder;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::database::{Database, SECOND, fetch, fetch_by, value, wait_for};
+use support::{builder, opaque, serve};
 
 #[tokio::test]
 async fn an_invalidated_value_is_gone_for_readers_and_loaded_anew() {
@@ -80,6 +82,32 @@ async fn a_value_that_ends_early_does_not_let_an_older_load_through() {
 }
 
 #[tokio::test]
+async fn nothing_is_added_so_late_that_a_tombstone_may_be_over() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = async || {
+        let client = builder(nuthatch.address()).tombstone(3 * SECOND);
+        client.build().await.unwrap()
+    };
+    let (holder, other) = (client().await, client().await);
+    let policy = Policy::fresh_for(10 * SECOND).load_deadline(SECOND);
+    // Holds the lock for longer than the other waits.
+    let closed = Database::closed("v");
+    let loading = tokio::spawn({
+        let (client, policy, database) = (holder.clone(), policy.clone(), closed.clone());
+        async move { fetch_by(&client, &policy, &database).await }
+    });
+    closed.wait_for_loads(1).await;
+    // It saw that nothing was there, and adds within one second of that.
+    let late = policy.clone().wait(SECOND + SECOND / 10);
+    let fetched = fetch_by(&other, &late, &Database::new("v")).await.unwrap();
+    assert_eq!((fetched.value, fetched.source), (value("v"), Source::Local));
+    assert_eq!(other.get::<String>("k").await.unwrap(), None);
+    let counters = other.counters();
+    assert_eq!((counters.fills, counters.fills_refused), (0, 1));
+    assert!(loading.await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn what_was_done_is_counted() {
     let nuthatch = Nuthatch::start(&[]).unwrap();
     let client = builder(nuthatch.address()).build().await.unwrap();
@@ -116,4 +144,34 @@ async fn what_was_done_is_counted() {
     // The miss that loaded, two and one of them after an invalidation, and that of "nothing" alone.
     assert_eq!(counters.misses, 5);
     assert!(counters.hits >= 2);
+}
+
+#[tokio::test]
+async fn that_a_node_refuses_one_key_spares_no_other() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&heard);
+    let (address, _) = serve(move |_, mut peer| {
+        let count = Arc::clone(&count);
+        async move {
+            peer.greet().await;
+            while let Some(line) = peer.line().await {
+                peer.value(0).await;
+                let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+                let number = opaque(&line);
+                let reply = if first {
+                    "SERVER_ERROR out of memory\r\n".to_owned()
+                } else {
+                    format!("HD O{number}\r\n")
+                };
+                peer.send(reply).await;
+            }
+        }
+    })
+    .await;
+    let client = builder(address).build().await.unwrap();
+    // More than are under way at once.
+    let keys: Vec<String> = (0..1001).map(|number| format!("k:{number}")).collect();
+    let refused = client.invalidate_many(&keys).await;
+    assert!(matches!(refused, Err(Error::Server { .. })), "{refused:?}");
+    assert_eq!(heard.load(Ordering::SeqCst), 1001);
 }

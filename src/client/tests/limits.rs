@@ -107,7 +107,7 @@ async fn greeting(len: usize) -> Result<Option<String>, Error> {
 #[tokio::test]
 async fn a_greeting_has_an_end() {
     assert_eq!(greeting(4094).await.unwrap(), None);
-    let refused = greeting(4097).await.unwrap_err().to_string();
+    let refused = greeting(4095).await.unwrap_err().to_string();
     assert!(refused.contains("without end"), "{refused}");
 }
 

@@ -222,6 +222,52 @@ async fn that_there_is_nothing_is_remembered_if_the_policy_says_so() {
 }
 
 #[tokio::test]
+async fn a_lock_that_others_hold_is_left_alone_for_a_while() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let clients = [
+        client(nuthatch.address()).await,
+        client(nuthatch.address()).await,
+    ];
+    fetch(&clients[0], &Database::new("old")).await;
+    nuthatch.clock().advance(10 * SECOND);
+    let closed = Database::closed("new");
+    fetch(&clients[0], &closed).await;
+    closed.wait_for_loads(1).await;
+    let stores = async || {
+        let stats = clients[1].stats("").await.into_values().next().unwrap();
+        stats.unwrap()["cmd_set"].parse::<u64>().unwrap()
+    };
+    let before = stores().await;
+    for _ in 0..200 {
+        let stale = fetch(&clients[1], &closed).await;
+        assert_eq!(stale, (value("old"), Source::Stale));
+    }
+    // One of each call would be one of every few.
+    let tried = stores().await - before;
+    assert!((1..5).contains(&tried), "{tried}");
+    assert_eq!(closed.loads(), 1);
+}
+
+#[tokio::test]
+async fn a_lock_that_has_become_anothers_is_not_released() {
+    let memcached = Memcached::start().unwrap();
+    let classic = support::without_meta(memcached.address()).await;
+    for address in [memcached.address(), classic] {
+        let client = client(address).await;
+        let thief = client.clone();
+        let load = |_| async move {
+            thief.set("k|#|nhl", "another's", Ttl::NEVER).await?;
+            Ok::<_, Error>(value("v"))
+        };
+        let fetched = client.get_or_refresh("k", &policy(), load).await.unwrap();
+        assert_eq!(fetched.source, Source::Loaded);
+        let lock = client.get::<String>("k|#|nhl").await.unwrap();
+        assert_eq!(lock, value("another's"), "{address}");
+        assert!(client.flush_all().await.values().all(Result::is_ok));
+    }
+}
+
+#[tokio::test]
 async fn a_lock_is_renewed_while_the_load_goes_on_and_its_loss_is_told() {
     let nuthatch = Nuthatch::start(&[]).unwrap();
     let client = client(nuthatch.address()).await;

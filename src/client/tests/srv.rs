@@ -76,9 +76,10 @@ struct Dns {
 
 impl Dns {
     async fn start(answer: Answer) -> Self {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
+        // In this order: of the ports of TCP, where other tests wait for their end, many are taken.
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(address).await.unwrap();
         let answer = Arc::new(Mutex::new(answer));
         let asked = Arc::default();
         let dns = Self {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// One connection, as the server sees it.
@@ -40,6 +40,11 @@ impl Peer {
     pub(crate) async fn send(&mut self, text: impl AsRef<[u8]>) {
         // The client may have gone, which some tests are about.
         let _ = self.0.get_mut().write_all(text.as_ref()).await;
+    }
+
+    /// Passes everything on, both ways, until one side has gone.
+    pub(crate) async fn forward(mut self, mut far: impl AsyncRead + AsyncWrite + Unpin) {
+        let _ = tokio::io::copy_bidirectional(&mut self.0, &mut far).await;
     }
 
     /// Answers the client's first question as a server with meta commands does.
@@ -105,20 +110,18 @@ pub(crate) async fn client_of(node: &str) -> Client {
     builder.build().await.unwrap()
 }
 
-/// Forwards everything, and hangs up on `mn` as twemproxy does.
+/// Forwards everything but `mn`, which it does not know.
 pub(crate) async fn without_meta(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let mut first = [0; 2];
+                let mut first = [0; 4];
                 near.read_exact(&mut first).await.unwrap();
-                if &first == b"mn" {
-                    return;
-                }
+                assert_eq!(&first, b"mn\r\n");
+                near.write_all(b"ERROR\r\n").await.unwrap();
                 let mut far = TcpStream::connect(server).await.unwrap();
-                far.write_all(&first).await.unwrap();
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
             });
         }
