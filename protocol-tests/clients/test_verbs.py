@@ -202,6 +202,24 @@ def test_hot_keys_may_be_off_or_unknown(caches):
     assert (code, out, "does not know `stats hotkeys`" in errors) == (69, "", True)
 
 
+def test_hot_keys_of_a_real_server(tmp_path, soon):
+    with running("nuthatch", tmp_path, "--show-keys") as server, Wire(server.endpoint) as wire:
+        wire.store({b"hot:1": Item(b"x" * 100)})
+
+        def is_told():
+            wire.socket.sendall(b"get hot:1\r\n" * 1000)
+            ends = [wire.line() for _ in range(3000)].count(b"END")
+            assert ends == 1000
+            [told] = documents("hot", "--json", server=server)[0]["servers"]
+            return told["keys"] and told["keys"][0]["key"] == "hot:1"
+
+        assert soon(is_told)
+        code, table, _ = run("hot", server=server)
+        assert (code, table.splitlines()[1].split()[-1]) == (0, "hot:1")
+        top = documents("top", "--count", "1", server=server)[0]["servers"][0]
+        assert top["hot"][0]["key"] == "hot:1"
+
+
 def test_a_namespace_of_a_real_server_is_counted_and_flushed(tmp_path, soon):
     flags = ["--namespaces", "delimiter::"]
     with running("nuthatch", tmp_path, *flags) as server, Wire(server.endpoint) as wire:

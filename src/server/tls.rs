@@ -165,7 +165,7 @@ impl TlsFiles {
                 builder.with_client_cert_verifier(verifier.build()?)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(unreadable(&self.key))?;
+        let key = private_key(&self.key)?;
         let config = builder.with_single_cert(certificates(&self.chain)?, key)?;
         Ok(Arc::new(config))
     }
@@ -178,7 +178,8 @@ fn unreadable(path: &Path) -> impl Fn(pem::Error) -> TlsError {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// What a file has, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(unreadable(path))?;
@@ -186,6 +187,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::Empty(path.display().to_string()));
     }
     Ok(certificates)
+}
+
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(unreadable(path))
 }
 
 impl Tls {

@@ -1,11 +1,10 @@
 //! What verbs are told about servers: which, as whom, and how fast.
 
 use super::connection::{ANSWER_PATIENCE, Address, Connection};
+use super::credentials::{Credentials, Whom};
 use super::error::ToolError;
-use super::login::Login;
 use super::pace::Rate;
 use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 
 const SERVERS: &str = "MEMCACHED_SERVERS";
@@ -54,30 +53,22 @@ pub(crate) struct Servers {
     whom: Whom,
 }
 
-#[derive(Clone, Debug, Args)]
-struct Whom {
-    /// File whose first line is user:password, for servers that want a login
-    #[arg(long, value_name = "FILE")]
-    auth_file: Option<PathBuf>,
-}
-
 impl Server {
-    /// As whom.
-    pub(crate) fn login(&self) -> Result<Option<Login>, ToolError> {
-        Login::read(self.whom.auth_file.as_deref())
+    /// As whom to ask it.
+    pub(crate) fn credentials(&self) -> Result<Credentials, ToolError> {
+        self.whom.credentials()
     }
 
     /// Connects; also tells whether the server knows meta commands.
     pub(crate) fn open(&self) -> Result<(Connection, bool), ToolError> {
-        let login = self.login()?;
-        Connection::open_for_meta(&self.server, login.as_ref(), ANSWER_PATIENCE)
+        Connection::open_for_meta(&self.server, &self.credentials()?, ANSWER_PATIENCE)
     }
 }
 
 impl Servers {
-    /// As whom.
-    pub(crate) fn login(&self) -> Result<Option<Login>, ToolError> {
-        Login::read(self.whom.auth_file.as_deref())
+    /// As whom to ask them.
+    pub(crate) fn credentials(&self) -> Result<Credentials, ToolError> {
+        self.whom.credentials()
     }
 
     /// All of them, each once.
@@ -102,10 +93,10 @@ impl Servers {
         patience: Duration,
         ask: impl Fn(&mut Connection) -> Result<T, ToolError>,
     ) -> Result<Vec<Answer<T>>, ToolError> {
-        let login = self.login()?;
+        let credentials = self.credentials()?;
         let addresses = self.addresses()?.into_iter();
         let answers = addresses.map(|address| {
-            let opened = Connection::open_for_meta(&address, login.as_ref(), patience);
+            let opened = Connection::open_for_meta(&address, &credentials, patience);
             let result = opened.and_then(|(mut connection, _)| ask(&mut connection));
             Answer { address, result }
         });

@@ -1,6 +1,7 @@
 //! `nuthatch bench`: how many requests a server answers, and how fast.
 
 use super::connection::{ANSWER_PATIENCE, Address, Connection};
+use super::credentials::Credentials;
 use super::error::ToolError;
 use super::progress::Progress;
 use super::span::Span;
@@ -91,8 +92,16 @@ impl Bench {
                 "bench measures over TCP: --server HOST:PORT",
             ));
         };
-        let mut connection = Connection::open(&self.server, ANSWER_PATIENCE)?;
-        if !connection.ask("version")?.starts_with(b"VERSION ") {
+        let open =
+            |address: &Address| Connection::open(address, &Credentials::default(), ANSWER_PATIENCE);
+        let mut connection = open(&self.server)?;
+        let is_memcached = match connection.ask("version") {
+            Err(ToolError::Secured { .. }) => {
+                return Err(ToolError::Usage("bench measures servers without TLS"));
+            }
+            version => version?.starts_with(b"VERSION "),
+        };
+        if !is_memcached {
             return Err(connection.wrong("bench measures servers that want no login"));
         }
         let connect = |error| ToolError::Connect {
@@ -102,7 +111,7 @@ impl Bench {
         let mut found = (host.as_str(), *port).to_socket_addrs().map_err(connect)?;
         let answers = |address: &SocketAddr| {
             let address = address.to_string().parse();
-            address.is_ok_and(|address| Connection::open(&address, ANSWER_PATIENCE).is_ok())
+            address.is_ok_and(|address| open(&address).is_ok())
         };
         let no_address = || connect(io::Error::other("the name has no address"));
         found.find(answers).ok_or_else(no_address)

@@ -1,8 +1,9 @@
 //! [`Connection`]: a blocking connection to a server, by lines and values.
 
+use super::credentials::Credentials;
 use super::error::ToolError;
 use super::item::VALUE_LEN_MAX;
-use super::login::Login;
+use super::tls;
 use nuthatch_protocol::limits::REPLY_LINE_LEN_MAX;
 use nuthatch_protocol::{DecodedReply, ReplyDecoder, Request, Response};
 use std::fmt;
@@ -23,6 +24,9 @@ pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Bytes that are read at once, and that wait to be sent.
 const BUFFER_LEN: usize = 64 << 10;
+
+/// How a server that speaks TLS begins to say that it has not understood: an alert (RFC 8446, 5.1).
+const TLS_ALERT: &[u8] = &[21, 3];
 
 /// What a server says to who has not logged in.
 pub(crate) const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
@@ -97,11 +101,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// `patience` is how long the server may be silent while it owes something.
-    pub(crate) fn open(address: &Address, patience: Duration) -> Result<Self, ToolError> {
-        let stream = connect(address, patience).map_err(|error| ToolError::Connect {
-            address: address.clone(),
-            error,
-        })?;
+    pub(crate) fn open(
+        address: &Address,
+        credentials: &Credentials,
+        patience: Duration,
+    ) -> Result<Self, ToolError> {
+        let stream = connect(address, credentials, patience)?;
         Ok(Self {
             address: address.clone(),
             patience,
@@ -114,14 +119,14 @@ impl Connection {
     /// Opens one, logs in if the server wants that, and asks whether it knows meta commands.
     pub(crate) fn open_for_meta(
         address: &Address,
-        login: Option<&Login>,
+        credentials: &Credentials,
         patience: Duration,
     ) -> Result<(Self, bool), ToolError> {
-        let mut connection = Self::open(address, patience)?;
+        let mut connection = Self::open(address, credentials, patience)?;
         let mut asked = connection.has_meta();
         if asked.is_err()
             && connection.wants_login()
-            && let Some(login) = login
+            && let Some(login) = &credentials.login
         {
             login.encode(&mut connection.out);
             connection.send()?;
@@ -134,7 +139,7 @@ impl Connection {
             Ok(has_meta) => Ok((connection, has_meta)),
             // A proxy closes the connection of who says what it does not know.
             Err(ToolError::Lost { error, .. }) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Self::open(address, patience).map(|connection| (connection, false))
+                Self::open(address, credentials, patience).map(|connection| (connection, false))
             }
             Err(error) => Err(error),
         }
@@ -163,7 +168,8 @@ impl Connection {
 
     /// Sends what waits.
     pub(crate) fn send(&mut self) -> Result<(), ToolError> {
-        let result = self.stream.get_mut().write_all(&self.out);
+        let stream = self.stream.get_mut();
+        let result = stream.write_all(&self.out).and_then(|()| stream.flush());
         self.out.clear();
         result.map_err(|error| self.lost(error))
     }
@@ -239,16 +245,24 @@ impl Connection {
     }
 
     fn lost(&self, error: io::Error) -> ToolError {
+        let address = self.address.clone();
+        if self.line.starts_with(TLS_ALERT) {
+            return ToolError::Secured { address };
+        }
+        if let Some(advice) = tls::advice(&error) {
+            return ToolError::Tls {
+                address,
+                error,
+                advice,
+            };
+        }
         let error = match error.kind() {
             io::ErrorKind::WouldBlock => {
                 io::Error::other(format!("no answer for {:?}", self.patience))
             }
             _ => error,
         };
-        ToolError::Lost {
-            address: self.address.clone(),
-            error,
-        }
+        ToolError::Lost { address, error }
     }
 
     /// The server answered what it should not have.
@@ -286,16 +300,39 @@ impl Connection {
     }
 }
 
-fn connect(address: &Address, patience: Duration) -> io::Result<Box<dyn Duplex>> {
+fn connect(
+    address: &Address,
+    credentials: &Credentials,
+    patience: Duration,
+) -> Result<Box<dyn Duplex>, ToolError> {
+    let failed = |error| ToolError::Connect {
+        address: address.clone(),
+        error,
+    };
     let (host, port) = match address {
         Address::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(patience))?;
-            stream.set_write_timeout(Some(patience))?;
+            let stream = UnixStream::connect(path).map_err(failed)?;
+            stream.set_read_timeout(Some(patience)).map_err(failed)?;
+            stream.set_write_timeout(Some(patience)).map_err(failed)?;
             return Ok(Box::new(stream));
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
+    let stream = connect_tcp(host, port, patience).map_err(failed)?;
+    let Some(tls) = &credentials.tls else {
+        return Ok(Box::new(stream));
+    };
+    match tls.secure(host, stream) {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(ToolError::Tls {
+            address: address.clone(),
+            advice: tls::advice(&error).unwrap_or(tls::NO_TLS),
+            error,
+        }),
+    }
+}
+
+fn connect_tcp(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
     let mut last_error = io::Error::other("the name has no address");
     for socket in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&socket, patience.min(CONNECT_PATIENCE)) {
@@ -303,7 +340,7 @@ fn connect(address: &Address, patience: Duration) -> io::Result<Box<dyn Duplex>>
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(patience))?;
                 stream.set_write_timeout(Some(patience))?;
-                return Ok(Box::new(stream));
+                return Ok(stream);
             }
             Err(error) => last_error = error,
         }
@@ -367,7 +404,8 @@ mod tests {
             let mut line = vec![b'x'; len];
             line[len - 1] = b'\n';
             let (address, server) = scripted::serve(vec![("", line)]);
-            let mut connection = Connection::open(&address, ANSWER_PATIENCE).unwrap();
+            let mut connection =
+                Connection::open(&address, &Credentials::default(), ANSWER_PATIENCE).unwrap();
             let read = connection.line();
             assert_eq!(read.map(<[u8]>::len).ok(), is_read.then_some(len - 1));
             drop(connection);
@@ -380,7 +418,7 @@ mod tests {
     fn a_value_is_as_long_as_it_says_and_has_a_longest_length() {
         let value = |len: u64, sent: &[u8]| {
             let (address, server) = scripted::serve(vec![("", sent.to_vec())]);
-            let read = Connection::open(&address, ANSWER_PATIENCE)
+            let read = Connection::open(&address, &Credentials::default(), ANSWER_PATIENCE)
                 .unwrap()
                 .value(len);
             server.join().unwrap();
@@ -408,7 +446,8 @@ mod tests {
             ("CLIENT_ERROR unauthenticated\r\n", None),
         ] {
             let (address, server) = scripted::serve(vec![("mn\r\n", answer.into())]);
-            let opened = Connection::open_for_meta(&address, None, ANSWER_PATIENCE);
+            let opened =
+                Connection::open_for_meta(&address, &Credentials::default(), ANSWER_PATIENCE);
             assert_eq!(
                 opened.ok().map(|(_, has_meta)| has_meta),
                 has_meta,

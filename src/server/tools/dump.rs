@@ -31,9 +31,9 @@ impl Dump {
             doing: "write the dump",
             error,
         };
-        let login = self.how.at.login()?;
+        let credentials = self.how.at.credentials()?;
         let clock = Clock::machine();
-        let mut source = Source::open(&self.how.at.server, login.as_ref())?;
+        let mut source = Source::open(&self.how.at.server, &credentials)?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut writer = DumpWriter::new(stdout);

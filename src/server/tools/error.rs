@@ -1,6 +1,7 @@
 //! [`ToolError`]: why a tool gave up, and with which exit code.
 
 use super::connection::{Address, UNAUTHENTICATED};
+use crate::tls::TlsError;
 use std::io;
 
 /// Why a tool gave up; each says what to do.
@@ -17,6 +18,21 @@ pub(crate) enum ToolError {
         "cannot connect to {address}: {error}. Is the server running? --server or --from names another"
     )]
     Connect { address: Address, error: io::Error },
+    /// The files of `--cacert`, `--cert` or `--key` are of no use.
+    #[error("{0}. --cacert, --cert and --key name files of PEM")]
+    Certificates(#[from] TlsError),
+    /// The server and this tool do not trust or understand each other.
+    #[error("no TLS with {address}: {error}. {advice}")]
+    Tls {
+        address: Address,
+        error: io::Error,
+        advice: &'static str,
+    },
+    /// The server speaks TLS, and this tool was not told so.
+    #[error(
+        "{address} speaks TLS: --tls --cacert FILE, with the certificate of who signed its own"
+    )]
+    Secured { address: Address },
     /// The connection broke.
     #[error("lost {address}: {error}. What was done so far is there; run this again for the rest")]
     Lost { address: Address, error: io::Error },
@@ -50,10 +66,12 @@ impl ToolError {
             Self::Usage(_) => EXIT_USAGE,
             Self::NotFound { .. } => EXIT_NO,
             Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::Secured { .. }
             | Self::Lost { .. }
             | Self::Unknown { .. }
             | Self::Answer { .. } => EXIT_UNAVAILABLE,
-            Self::File { .. } => EXIT_IO,
+            Self::File { .. } | Self::Certificates(_) => EXIT_IO,
         }
     }
 }

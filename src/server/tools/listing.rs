@@ -238,6 +238,7 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::tools::connection::{ANSWER_PATIENCE, scripted};
+    use crate::tools::credentials::Credentials;
 
     #[test]
     fn a_line_of_mgdump_names_a_key() {
@@ -285,7 +286,7 @@ mod tests {
         let script = script.map(|(request, answer)| (*request, (*answer).into()));
         let (address, server) = scripted::serve(script.collect());
         let mut listing = Listing::receive(
-            Connection::open(&address, ANSWER_PATIENCE)?,
+            Connection::open(&address, &Credentials::default(), ANSWER_PATIENCE)?,
             has_meta,
             |_| (),
         )?;

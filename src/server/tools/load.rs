@@ -27,9 +27,9 @@ impl Load {
                 "a dump is not typed: nuthatch load < file",
             ));
         }
-        let login = self.how.at.login()?;
+        let credentials = self.how.at.credentials()?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.how.at.server, login.as_ref())?;
+        let mut target = Target::open(&self.how.at.server, &credentials)?;
         let progress = Progress::new(None);
         let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut reader = DumpReader::new(stdin);

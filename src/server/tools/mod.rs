@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod connection;
 mod convert;
+mod credentials;
 mod doctor;
 mod drain;
 mod dump;
@@ -38,6 +39,7 @@ mod span;
 mod statistics;
 mod stats;
 mod target;
+mod tls;
 mod top;
 
 use clap::{CommandFactory as _, Parser, Subcommand};

@@ -3,8 +3,8 @@
 use super::answers::{Form, Tell, tell};
 use super::arguments::{Answer, Servers};
 use super::connection::{Address, Connection};
+use super::credentials::Credentials;
 use super::error::ToolError;
-use super::login::Login;
 use super::shown;
 use super::span::Span;
 use crate::clock::Clock;
@@ -46,10 +46,10 @@ impl Ping {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let clock = Clock::machine();
         let deadline = self.wait.map_or(Duration::ZERO, |wait| wait.0);
-        let login = self.at.login()?;
+        let credentials = self.at.credentials()?;
         let addresses = self.at.addresses()?.into_iter();
         let answers = addresses.map(|address| {
-            let result = until(deadline, &clock, || ping(&address, login.as_ref(), &clock));
+            let result = until(deadline, &clock, || ping(&address, &credentials, &clock));
             Answer { address, result }
         });
         let answers: Vec<_> = answers.collect();
@@ -73,15 +73,15 @@ fn until<T>(
     }
 }
 
-fn ping(address: &Address, login: Option<&Login>, clock: &Clock) -> Result<Pong, ToolError> {
+fn ping(address: &Address, credentials: &Credentials, clock: &Clock) -> Result<Pong, ToolError> {
     let begin = clock.precise();
-    let version = match Connection::open_for_meta(address, login, PATIENCE) {
+    let version = match Connection::open_for_meta(address, credentials, PATIENCE) {
         Ok((mut connection, _)) => match connection.ask("version")?.strip_prefix(b"VERSION ") {
             Some(version) => Some(String::from_utf8_lossy(version).into_owned()),
             None => return Err(connection.out_of_step()),
         },
         // A server that asks who is there is well. Whether a login is right is for those to find out who have one.
-        Err(error) if login.is_none() && error.wants_login() => None,
+        Err(error) if credentials.login.is_none() && error.wants_login() => None,
         Err(error) => return Err(error),
     };
     Ok(Pong {

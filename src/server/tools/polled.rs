@@ -1,8 +1,8 @@
 //! [`Polled`]: a server that is asked again and again, whether it is there or not.
 
 use super::connection::{Address, Connection};
+use super::credentials::Credentials;
 use super::error::ToolError;
-use super::login::Login;
 use std::time::Duration;
 
 /// How long a server may take for one answer.
@@ -11,15 +11,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A server, and the connection to it while there is one.
 pub(crate) struct Polled {
     pub(crate) address: Address,
-    login: Option<Login>,
+    credentials: Credentials,
     connection: Option<Connection>,
 }
 
 impl Polled {
-    pub(crate) const fn new(address: Address, login: Option<Login>) -> Self {
+    pub(crate) const fn new(address: Address, credentials: Credentials) -> Self {
         Self {
             address,
-            login,
+            credentials,
             connection: None,
         }
     }
@@ -31,7 +31,7 @@ impl Polled {
     ) -> Result<T, ToolError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open_for_meta(&self.address, self.login.as_ref(), PATIENCE)?.0,
+            None => Connection::open_for_meta(&self.address, &self.credentials, PATIENCE)?.0,
         };
         let result = ask(&mut connection);
         // After other errors nobody knows what else comes.

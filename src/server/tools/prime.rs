@@ -14,7 +14,8 @@ use clap::Args;
 /// The arguments of `nuthatch prime`.
 #[derive(Debug, Args)]
 pub(crate) struct Prime {
-    /// Where to read: HOST, HOST:PORT or the path of a Unix socket, of nuthatch or memcached
+    /// Where to read: HOST, HOST:PORT or the path of a Unix socket, of nuthatch or memcached. Login and TLS are those
+    /// of both servers; where they differ, `nuthatch dump` one and `nuthatch load` the other
     #[arg(long, value_name = "ADDR")]
     from: Address,
 
@@ -30,10 +31,10 @@ impl Prime {
                 "--from and --server name the same server: there is nothing to copy",
             ));
         }
-        let login = self.how.at.login()?;
+        let credentials = self.how.at.credentials()?;
         let clock = Clock::machine();
-        let mut target = Target::open(&self.how.at.server, login.as_ref())?;
-        let mut source = Source::open(&self.from, login.as_ref())?;
+        let mut target = Target::open(&self.how.at.server, &credentials)?;
+        let mut source = Source::open(&self.from, &credentials)?;
         let progress = Progress::new(Some(source.item_count()));
         let mut pace = Pace::new(self.how.rate, clock.clone());
         let mut len = 0u64;

@@ -61,12 +61,20 @@ impl Progress {
     }
 
     /// One item more is done.
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(clippy::unused_self, reason = "there is no bar")
+    )]
     pub(crate) fn item(&self) {
         #[cfg(feature = "cli")]
         self.bar.inc(1);
     }
 
     /// Gives the line back.
+    #[cfg_attr(
+        not(feature = "cli"),
+        expect(clippy::unused_self, reason = "there is no bar")
+    )]
     pub(crate) fn finish(&self) {
         #[cfg(feature = "cli")]
         self.bar.finish_and_clear();

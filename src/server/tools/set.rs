@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::failure::Failure;
 use clap::Args;
 use nuthatch_protocol::Exptime;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 /// The arguments of `nuthatch set`.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ impl Set {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let value = match self.value {
             Some(value) => value.into_bytes(),
-            None => read_value()?,
+            None => read_value(io::stdin(), VALUE_LEN_MAX.into())?,
         };
         let (mut connection, _) = self.at.open()?;
         let exptime = of_ttl(self.ttl).get();
@@ -70,10 +70,9 @@ pub(crate) fn of_ttl(Span(ttl): Span) -> Exptime {
     exptime(expiry, unix_seconds).unwrap_or(Exptime::NEVER)
 }
 
-fn read_value() -> Result<Vec<u8>, ToolError> {
-    let len_max = u64::from(VALUE_LEN_MAX);
+fn read_value(input: impl Read, len_max: u64) -> Result<Vec<u8>, ToolError> {
     let mut value = Vec::new();
-    let read = io::stdin()
+    let read = input
         .take(len_max.saturating_add(1))
         .read_to_end(&mut value);
     let read = read.map_err(|error| ToolError::File {
@@ -92,6 +91,18 @@ fn read_value() -> Result<Vec<u8>, ToolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_has_a_longest_length() {
+        let read = |input: &[u8]| read_value(input, 4);
+        assert_eq!(read(b"").unwrap(), b"");
+        assert_eq!(read(b"abcd").unwrap(), b"abcd");
+        let error = read(b"abcde").unwrap_err().to_string();
+        assert!(error.contains("longer than 1 GiB"), "{error}");
+        assert_eq!(VALUE_LEN_MAX, 1 << 30, "as the error says");
+        // What never ends is given up.
+        assert!(read_value(io::repeat(0), 1 << 20).is_err());
+    }
 
     #[test]
     fn a_lifetime_is_rounded_up_and_nothing_is_for_ever() {

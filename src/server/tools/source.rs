@@ -1,10 +1,10 @@
 //! [`Source`]: all items of a server, in batches. It leaves no trace there but counts of gets.
 
 use super::connection::{ANSWER_PATIENCE, Address, Connection};
+use super::credentials::Credentials;
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
 use super::listing::{Listed, Listing};
-use super::login::Login;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::{
@@ -42,10 +42,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
-        let (lister, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
+    pub(crate) fn open(address: &Address, credentials: &Credentials) -> Result<Self, ToolError> {
+        let (lister, has_meta) = Connection::open_for_meta(address, credentials, ANSWER_PATIENCE)?;
         let listing = Listing::receive(lister, has_meta, thread::sleep)?;
-        let (connection, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
+        let (connection, has_meta) =
+            Connection::open_for_meta(address, credentials, ANSWER_PATIENCE)?;
         Ok(Self {
             listing,
             connection,

@@ -119,10 +119,14 @@ impl<const N: usize> From<[(&str, &str); N]> for Statistics {
 mod tests {
     use super::*;
     use crate::tools::connection::{ANSWER_PATIENCE, scripted};
+    use crate::tools::credentials::Credentials;
 
     fn asked(answer: String) -> Result<Statistics, ToolError> {
         let (address, server) = scripted::serve(vec![("stats x\r\n", answer.into_bytes())]);
-        let found = Statistics::ask(&mut Connection::open(&address, ANSWER_PATIENCE)?, "x");
+        let found = Statistics::ask(
+            &mut Connection::open(&address, &Credentials::default(), ANSWER_PATIENCE)?,
+            "x",
+        );
         server.join().unwrap();
         found
     }

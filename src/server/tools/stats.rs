@@ -67,10 +67,10 @@ impl Stats {
     }
 
     fn watch(&self, name: &str, interval: Duration) -> Result<(), Failure> {
-        let login = self.at.login()?;
+        let credentials = self.at.credentials()?;
         let servers = self.at.addresses()?.into_iter();
         let mut servers: Vec<_> = servers
-            .map(|address| (Polled::new(address, login.clone()), None))
+            .map(|address| (Polled::new(address, credentials.clone()), None))
             .collect();
         let clock = Clock::machine();
         let in_place = !self.json && io::stdout().is_terminal() && Paint::stdout().is_on();

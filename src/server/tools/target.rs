@@ -1,9 +1,9 @@
 //! [`Target`]: adds items to a server, never in place of what it has.
 
 use super::connection::{ANSWER_PATIENCE, Address, Connection};
+use super::credentials::Credentials;
 use super::error::ToolError;
 use super::item::{Item, KEY_NEEDS_META, KEY_TOO_LONG, is_text};
-use super::login::Login;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuthatch_protocol::limits::EXPTIME_RELATIVE_MAX;
@@ -40,8 +40,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn open(address: &Address, login: Option<&Login>) -> Result<Self, ToolError> {
-        let (connection, has_meta) = Connection::open_for_meta(address, login, ANSWER_PATIENCE)?;
+    pub(crate) fn open(address: &Address, credentials: &Credentials) -> Result<Self, ToolError> {
+        let (connection, has_meta) =
+            Connection::open_for_meta(address, credentials, ANSWER_PATIENCE)?;
         Ok(Self {
             connection,
             has_meta,

@@ -22,7 +22,7 @@ const SWAPPINESS_MAX: u64 = 10;
 const CONNTRACK_MANY: f64 = 0.75;
 const CONNTRACK_TOO_MANY: f64 = 0.9;
 
-/// Bytes of a file that are read: those of `/proc` have no length to go by.
+/// Longest file that is looked at: those of `/proc` have no length to go by.
 const FILE_LEN_MAX: u64 = 64 << 10;
 
 /// Where `/proc` and `/sys` are, and what the machine is called in its networks.
@@ -204,8 +204,10 @@ impl Machine {
     fn read(&self, file: &str) -> Option<String> {
         let file = File::open(self.root.join(file)).ok()?;
         let mut text = String::new();
-        file.take(FILE_LEN_MAX).read_to_string(&mut text).ok()?;
-        Some(text)
+        let mut limited = file.take(FILE_LEN_MAX.saturating_add(1));
+        let len = limited.read_to_string(&mut text).ok()?;
+        // Half of a file would tell half of a number.
+        (u64::try_from(len).ok()? <= FILE_LEN_MAX).then_some(text)
     }
 }
 
@@ -287,6 +289,17 @@ mod tests {
         assert_eq!(bad("", ""), []);
         assert_eq!(Machine::below("/nowhere").all(&seen()), []);
         assert_eq!(checks("proc/7/limits", "what is this").len(), 6);
+    }
+
+    #[test]
+    fn a_file_has_a_longest_length() {
+        let of_len = |len: usize| " ".repeat(len - 2) + "11";
+        let len_max = 64 << 10;
+        let file = "proc/sys/vm/swappiness";
+        assert_eq!(bad(file, &of_len(len_max)), [("swappiness", Level::Warn)]);
+        let checked = checks(file, &of_len(len_max + 1));
+        assert!(checked.iter().all(|(check, _)| *check != "swappiness"));
+        assert_eq!(checked.len(), 6, "the others are");
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod seen;
 use super::answers::{Form, Tell, tell};
 use super::arguments::{Answer, Servers};
 use super::connection::Connection;
+use super::credentials::Credentials;
 use super::error::{EXIT_NO, ToolError};
-use super::login::Login;
 use super::paint::Paint;
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -37,10 +37,10 @@ impl Doctor {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let clock = Clock::machine();
         let machine = Machine::this();
-        let login = self.at.login()?;
+        let credentials = self.at.credentials()?;
         let addresses = self.at.addresses()?.into_iter();
         let answers = addresses.map(|address| {
-            let seen = Seen::of(&address, login.as_ref(), &clock);
+            let seen = Seen::of(&address, &credentials, &clock);
             let result = seen.map(|seen| Findings::of(&seen, &machine));
             Answer { address, result }
         });
@@ -90,7 +90,7 @@ impl Tell for Findings {
 }
 
 /// A connection for a check that may leave it in the middle of an answer.
-fn open_again(seen: &Connection, login: Option<&Login>) -> Result<Connection, ToolError> {
+fn open_again(seen: &Connection, credentials: &Credentials) -> Result<Connection, ToolError> {
     let address = seen.address();
-    Ok(Connection::open_for_meta(address, login, seen::PATIENCE)?.0)
+    Ok(Connection::open_for_meta(address, credentials, seen::PATIENCE)?.0)
 }

@@ -3,8 +3,8 @@
 use super::open_again;
 use crate::clock::Clock;
 use crate::tools::connection::{Address, Connection};
+use crate::tools::credentials::Credentials;
 use crate::tools::error::ToolError;
-use crate::tools::login::Login;
 use crate::tools::shown::float;
 use crate::tools::statistics::Statistics;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -52,21 +52,21 @@ pub(super) struct Timing {
 impl Seen {
     pub(super) fn of(
         address: &Address,
-        login: Option<&Login>,
+        credentials: &Credentials,
         clock: &Clock,
     ) -> Result<Self, ToolError> {
         // Whoever does not have to log in is answered without a login.
-        let open = Connection::open_for_meta(address, None, PATIENCE);
+        let open = Connection::open_for_meta(address, &credentials.without_login(), PATIENCE);
         let has_logins = matches!(&open, Err(error) if error.wants_login());
         drop(open);
         let begin = clock.precise();
-        let (mut connection, _) = Connection::open_for_meta(address, login, PATIENCE)?;
+        let (mut connection, _) = Connection::open_for_meta(address, credentials, PATIENCE)?;
         let connect = clock.precise().saturating_sub(begin);
         let general = Statistics::ask(&mut connection, "")?;
         let unix_seconds = clock.now().unix_millis / 1000;
         let settings = Statistics::ask(&mut connection, "settings")?;
         let timing = time(&mut connection, clock, connect);
-        let share_without_expiry = without_expiry(&mut open_again(&connection, login)?);
+        let share_without_expiry = without_expiry(&mut open_again(&connection, credentials)?);
         let ip = match address {
             Address::Tcp { host, port } => {
                 let mut found = (host.as_str(), *port).to_socket_addrs().ok();
@@ -154,7 +154,7 @@ mod tests {
     fn share(list: String) -> Option<f64> {
         let script = vec![("lru_crawler metadump all\r\n", list.into_bytes())];
         let (address, server) = scripted::serve(script);
-        let mut connection = Connection::open(&address, PATIENCE).unwrap();
+        let mut connection = Connection::open(&address, &Credentials::default(), PATIENCE).unwrap();
         let share = without_expiry(&mut connection);
         drop(connection);
         drop(server.join());

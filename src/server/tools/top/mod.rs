@@ -45,10 +45,11 @@ pub(crate) struct Top {
 
 impl Top {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let login = self.at.login()?;
+        let credentials = self.at.credentials()?;
         let clock = Clock::machine();
         let addresses = self.at.addresses()?.into_iter();
-        let samplers = addresses.map(|address| Sampler::new(address, login.clone(), clock.clone()));
+        let samplers =
+            addresses.map(|address| Sampler::new(address, credentials.clone(), clock.clone()));
         let samplers: Vec<_> = samplers.collect();
         let interval = self.interval.0.max(INTERVAL_MIN);
         #[cfg(feature = "cli")]

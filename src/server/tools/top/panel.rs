@@ -14,7 +14,7 @@ pub(super) enum Panel {
     Help,
 }
 
-const HELP: [&str; 9] = [
+const HELP: [&str; 10] = [
     "up, down   choose a server",
     "s          sort by the next column",
     "n          namespaces of the chosen server",
@@ -23,6 +23,7 @@ const HELP: [&str; 9] = [
     "?          this",
     "q          quit",
     "",
+    "A server with a star drains: it wants no more clients.",
     "Rates are of the last interval, latencies of all answers since the start.",
 ];
 
@@ -34,8 +35,8 @@ impl Panel {
         HELP.iter().map(|line| (*line).to_owned()).collect()
     }
 
-    /// Its lines for a server that has answered.
-    pub(super) fn lines(self, address: &str, row: &Row) -> Vec<String> {
+    /// Its lines for a server that has answered, on a terminal of this width.
+    pub(super) fn lines(self, address: &str, row: &Row, width: usize) -> Vec<String> {
         let draining = if row.is_draining { ", draining" } else { "" };
         let up = uptime(row.uptime_seconds);
         let mut lines = vec![format!("{address}: {}, up {up}{draining}", row.version)];
@@ -43,7 +44,7 @@ impl Panel {
             _ if row.latencies.is_empty() => lines.push(STOCK.to_owned()),
             Self::Latencies => lines.extend(latencies(&row.latencies)),
             Self::Namespaces => lines.extend(namespaces(row.namespaces.as_deref())),
-            Self::HotKeys => lines.extend(hot_keys(row.hot.as_ref())),
+            Self::HotKeys => lines.extend(hot_keys(row.hot.as_ref(), width)),
             Self::Help => lines.extend(Self::help()),
         }
         lines
@@ -84,7 +85,7 @@ fn namespaces(namespaces: Option<&[Namespace]>) -> Vec<String> {
     [head].into_iter().chain(lines).collect()
 }
 
-fn hot_keys(hot: Option<&Result<HotKeys, String>>) -> Vec<String> {
+fn hot_keys(hot: Option<&Result<HotKeys, String>>, width: usize) -> Vec<String> {
     match hot {
         None => vec!["this nuthatch tells no hot keys".to_owned()],
         Some(Err(answer)) => vec![answer.clone()],
@@ -96,13 +97,19 @@ fn hot_keys(hot: Option<&Result<HotKeys, String>>) -> Vec<String> {
                     percent(Some(key.share)),
                     shown::count(float(key.operations)),
                     shown::bytes(float(key.bytes)),
-                    shown::key(key.key.as_bytes())
+                    shortened(
+                        &shown::key(key.key.as_bytes()),
+                        width.saturating_sub(BEFORE_KEY)
+                    )
                 )
             });
             [head].into_iter().chain(lines).collect()
         }
     }
 }
+
+/// Columns before a hot key.
+const BEFORE_KEY: usize = 22;
 
 /// `3d 4h`, `4h 5m`, `5m 6s`, `6s`.
 fn uptime(seconds: u64) -> String {
@@ -116,7 +123,7 @@ fn uptime(seconds: u64) -> String {
     }
 }
 
-/// The text, or its end, which tells ports apart.
+/// The text, or its end, which tells ports and keys apart.
 pub(super) fn shortened(text: &str, width: usize) -> String {
     let len = text.chars().count();
     if len <= width {

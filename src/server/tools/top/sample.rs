@@ -2,9 +2,9 @@
 
 use crate::clock::Clock;
 use crate::tools::connection::{Address, Connection};
+use crate::tools::credentials::Credentials;
 use crate::tools::error::ToolError;
 use crate::tools::hot::HotKeys;
-use crate::tools::login::Login;
 use crate::tools::polled::Polled;
 use crate::tools::shown::float;
 use crate::tools::statistics::Statistics;
@@ -78,9 +78,9 @@ struct Answers {
 }
 
 impl Sampler {
-    pub(super) const fn new(address: Address, login: Option<Login>, clock: Clock) -> Self {
+    pub(super) const fn new(address: Address, credentials: Credentials, clock: Clock) -> Self {
         Self {
-            server: Polled::new(address, login),
+            server: Polled::new(address, credentials),
             clock,
             last: None,
         }

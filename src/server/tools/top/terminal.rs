@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::tools::paint::Paint;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn draw_all(
     samplers: Vec<Sampler>,
     (interval, count): (Duration, Option<u32>),
 ) -> io::Result<()> {
-    let (sender, sampled) = sync_channel(WAITING_MAX);
+    let (sender, sampled) = queue();
     for (index, sampler) in samplers.into_iter().enumerate() {
         let sender = sender.clone();
         // They end with the process, or when nobody listens any more.
@@ -73,6 +73,10 @@ fn draw_all(
     }
 }
 
+fn queue() -> (SyncSender<Sampled>, Receiver<Sampled>) {
+    sync_channel(WAITING_MAX)
+}
+
 fn sample(index: usize, mut sampler: Sampler, interval: Duration, sender: &SyncSender<Sampled>) {
     loop {
         let row = sampler.sample().map_err(|error| error.to_string());
@@ -99,4 +103,20 @@ fn is_end(event: &Event, view: &mut View) -> bool {
     }
     view.press(key.code);
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_1024_answers_wait_to_be_drawn() {
+        let (sender, drawn) = queue();
+        for index in 0..1024 {
+            sender.try_send((index, Ok(Row::default()))).unwrap();
+        }
+        assert!(sender.try_send((1024, Ok(Row::default()))).is_err());
+        assert_eq!(drawn.try_iter().count(), WAITING_MAX);
+        sender.try_send((1024, Ok(Row::default()))).unwrap();
+    }
 }

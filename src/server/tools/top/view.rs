@@ -24,6 +24,10 @@ const LABEL_WIDTH: u16 = 20;
 const NUMBERS_WIDTH: usize = 61;
 const NAME_WIDTH_MIN: usize = 10;
 
+/// Behind the name of a server that drains, for who sees no colours; with a space behind it.
+const DRAINS: &str = "*";
+const GAP: usize = 2;
+
 struct Server {
     address: String,
     /// `None` until it has answered.
@@ -169,8 +173,13 @@ impl View {
     }
 
     fn draw_servers(&self, frame: &mut Frame<'_>, area: Rect, total: &Rates) {
+        let longest = self
+            .servers
+            .iter()
+            .map(|server| server.address.chars().count());
         let name_width = usize::from(area.width)
             .saturating_sub(NUMBERS_WIDTH)
+            .min(longest.max().unwrap_or_default().saturating_add(GAP))
             .max(NAME_WIDTH_MIN);
         let mut lines = vec![self.head(name_width)];
         let room = usize::from(area.height).saturating_sub(1);
@@ -210,7 +219,10 @@ impl View {
     }
 
     fn line(&self, server: &Server, name_width: usize) -> Line<'static> {
-        let name = shortened(&server.address, name_width.saturating_sub(1));
+        let mut name = shortened(&server.address, name_width.saturating_sub(GAP));
+        if matches!(&server.row, Some(Ok(row)) if row.is_draining) {
+            name.push_str(DRAINS);
+        }
         let name = format!("{name:<name_width$}");
         match &server.row {
             None => Line::raw(name + "  ..."),
@@ -241,7 +253,7 @@ impl View {
             Some(Server {
                 address,
                 row: Some(Ok(row)),
-            }) => self.panel.lines(address, row),
+            }) => self.panel.lines(address, row, area.width.into()),
             Some(Server {
                 row: Some(Err(error)),
                 ..

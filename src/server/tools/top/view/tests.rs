@@ -102,11 +102,11 @@ requests/s    3.0k                                                             �
                                                                                ▃
 hit rate     70.0%                                                             █
 
-↓server               hits  get/s  set/s evict/s  items      memory conns    p99
-10.0.0.1:11211       90.0%   1.0k    500       3    12k    1.0M/64M     7      -
-10.0.0.2:11211       50.0%   1.0k    500       3    12k    2.0M/64M     7  250us
-10.0.0.3:11211       Connection refused
-all                  70.0%   2.0k   1.0k       6    25k   3.0M/128M    14      -
+↓server            hits  get/s  set/s evict/s  items      memory conns    p99
+10.0.0.1:11211    90.0%   1.0k    500       3    12k    1.0M/64M     7      -
+10.0.0.2:11211*   50.0%   1.0k    500       3    12k    2.0M/64M     7  250us
+10.0.0.3:11211    Connection refused
+all               70.0%   2.0k   1.0k       6    25k   3.0M/128M    14      -
 
 10.0.0.1:11211: 1.6.18, up 3d 2h
 a memcached: nuthatch also tells latencies, namespaces and hot keys";
@@ -114,6 +114,28 @@ a memcached: nuthatch also tells latencies, namespaces and hot keys";
 #[test]
 fn it_fits_a_terminal_of_80_columns() {
     assert_eq!(screen(&three(), 80, 24).join("\n").trim_end(), SCREEN);
+}
+
+#[test]
+fn numbers_stay_beside_names_on_a_wide_terminal() {
+    let list = |width| screen(&three(), width, 24)[8..13].to_vec();
+    assert_eq!(list(200), list(80));
+    // What is left of names and keys when there is little room is their ends.
+    let narrow = screen(&three(), 72, 24);
+    assert!(
+        narrow[10].starts_with("….2:11211*   50.0%"),
+        "{}",
+        narrow[10]
+    );
+    let mut row = nuthatch();
+    row.hot = Some(Ok(HotKeys(vec![HotKey {
+        key: format!("{}1", "k".repeat(200)),
+        operations: 1,
+        bytes: 1,
+        share: 1.0,
+    }])));
+    let key = Panel::HotKeys.lines("a", &row, 80).pop().unwrap();
+    assert_eq!((key.chars().count(), key.ends_with("k1")), (80, true));
 }
 
 /// What is below the servers after these keys.
@@ -155,7 +177,7 @@ fn keys_choose_what_is_told_of_which_server() {
     ];
     assert_eq!(panel("vh"), hot);
     assert!(panel("vvv")[0].ends_with("Is the server running?"));
-    assert_eq!(panel("?").len(), 8);
+    assert_eq!(panel("?").len(), 9);
     assert!(panel("?").iter().all(|line| line.len() < 80));
 }
 
