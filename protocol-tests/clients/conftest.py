@@ -1,12 +1,15 @@
-"""The servers that every test runs against: nuthatch, and memcached as the reference."""
+"""The servers that every test runs against, nuthatch and memcached as the reference; a browser."""
 
+import shutil
 import time
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from servers import PROGRAMS, running
 
-EXPIRY_SECONDS_MAX = 4
+# Only a failure waits as long.
+SOON_SECONDS_MAX = 60
 EACH_SERVER = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in PROGRAMS]
 
 
@@ -38,10 +41,10 @@ def second_server(second_daemon):
 
 @pytest.fixture
 def soon():
-    """`soon(condition)` is whether the condition came true within an expiry of two seconds."""
+    """`soon(condition)` is whether the condition came true, waited for at most a minute."""
 
     def poll(condition):
-        deadline = time.monotonic() + EXPIRY_SECONDS_MAX
+        deadline = time.monotonic() + SOON_SECONDS_MAX
         while not condition():
             if time.monotonic() > deadline:
                 return False
@@ -49,6 +52,17 @@ def soon():
         return True
 
     return poll
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(params=["nuthatch", "memcached"])

@@ -26,6 +26,10 @@ SERIES = {
     "commands.delete.misses": 'memcached_commands_total{command="delete",status="miss"}',
     "commands.cas.badval": 'memcached_commands_total{command="cas",status="badval"}',
     "evictions.total": "memcached_items_evicted_total",
+    "evictions.unfetched": 'memcached_slab_items_evicted_unfetched_total{slab="1"}',
+    "evictions.with_expiry": 'memcached_slab_items_evicted_nonzero_total{slab="1"}',
+    "evictions.last_idle_seconds": 'memcached_slab_items_evicted_time_seconds_total{slab="1"}',
+    "server.descriptors_max": "memcached_process_max_fds",
     "memory.limit_bytes": "memcached_limit_bytes",
     "memory.charged_bytes": "memcached_malloced_bytes",
     "compression.input_bytes": "nuthatch_compression_input_bytes_total",
@@ -72,6 +76,8 @@ def load(server, seed):
                 client.touch(key, 100)
                 client.delete(f"space-{seed}:key-{choose.randrange(5000)}")
                 client.incr("number", 1), client.cas(key, b"w", b"1")
+                client.set("counter", "7"), client.incr("counter", 1), client.incr("counter", 1)
+                client.decr("counter", 1), client.decr("number", 1), client.decr("number", 1)
                 client.set(f"large-{choose.randrange(50)}", choose.randbytes(20_000))
 
 
@@ -128,6 +134,10 @@ def test_stats_and_metrics_and_the_api_are_equal_after_a_load(loaded):
     for path, (family, label) in FAMILIES.items():
         for name, value in at(told, path).items():
             assert value == series(metrics, f'{family}{{{label}="{name}"}}'), (path, name)
+    for command, counts in told["commands"].items():
+        for what, value in counts.items():
+            name = {"meta": "meta", "flush_all": "flush"}.get(command, command)
+            assert str(value) == stats[f"cmd_{name}" if what == "count" else f"{name}_{what}"], (command, what)
     spaces = {row["name"]: row for row in told["keys"]["namespaces"]}
     family = "nuthatch_namespace_requests_total"
     for name, row in spaces.items():
@@ -137,15 +147,26 @@ def test_stats_and_metrics_and_the_api_are_equal_after_a_load(loaded):
         }
         assert row["requests"] == sum(of.values()), name
         assert (row["hits"], row["misses"]) == (of["get", "hit"], of["get", "miss"]), name
-        for number in ("items", "bytes"):
-            [(_, value)] = by_namespace(metrics, f"nuthatch_namespace_{number}", name)
+        assert row["sets"] == of["set", "hit"], name
+        for number, series_of in [("items", "items"), ("bytes", "bytes"), ("evictions", "evictions_total")]:
+            [(_, value)] = by_namespace(metrics, f"nuthatch_namespace_{series_of}", name)
             assert row[number] == value, (name, number)
     for path, name in HISTOGRAMS.items():
         distribution = at(told, path)
         assert distribution["count"] == series(metrics, f"{name}_count"), path
         assert distribution["count"] == sum(distribution["counts"]), path
+        # The age of items grows meanwhile.
+        if not path.startswith("items.") or path == "items.size_bytes":
+            assert distribution["sum"] == pytest.approx(series(metrics, f"{name}_sum")), path
     evictions = [at(told, f"evictions.{ages}.count") for ages in ("age_seconds", "idle_seconds")]
     assert evictions == [told["evictions"]["total"]] * 2
+    for state in ("items", "index", "bookkeeping"):
+        assert told["memory"]["states"][state] == series(metrics, f'nuthatch_memory_bytes{{state="{state}"}}'), state
+    assert told["memory"]["resident_bytes"] < told["memory"]["virtual_bytes"]
+    assert told["server"]["open_descriptors"] < told["server"]["descriptors_max"]
+    shards, items = told["shards"], told["items"]
+    assert shards["items_max"] * shards["count"] / int(stats["curr_items"]) == pytest.approx(shards["items_skew_ratio"])
+    assert items["without_expiry"] + items["ttl_seconds"]["count"] == items["size_bytes"]["count"]
     assert told["hit_ratio"] == int(stats["get_hits"]) / int(stats["cmd_get"])
     assert sum(told["miss_reasons"].values()) == int(stats["get_misses"]) + int(stats["touch_misses"])
 

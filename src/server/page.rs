@@ -3,7 +3,8 @@
 //!
 //! In the template, a tag names what goes behind it or into it, and the script reads the same names:
 //! `data-path` and `data-format`, a number; `data-rows` and `data-columns`, a table of them; `data-value`, the value of
-//! a bar; `data-show`, hidden unless there is something. The script alone draws `data-bars` and `data-ratios`.
+//! a bar; `data-class`, a word that styles it; `data-show`, hidden unless there is something. The script alone draws
+//! `data-bars` and `data-ratios`.
 
 use crate::readable::{Unit, escaped};
 use crate::status::Status;
@@ -91,11 +92,15 @@ fn put(tag: &str, told: &Value, page: &mut String) {
     if let Some(value) = at("data-value") {
         page.extend([" value=\"", &escaped(&value.to_string()), "\""]);
     }
+    if let Some(Value::String(class)) = at("data-class") {
+        page.extend([" class=\"", &escaped(class), "\""]);
+    }
     if attribute(tag, "data-show").is_some() && !at("data-show").is_some_and(is_something) {
         page.push_str(" hidden");
     }
     page.push('>');
-    if let Some(value) = at("data-path") {
+    if let Some(path) = attribute(tag, "data-path") {
+        let value = told.pointer(path).unwrap_or(&Value::Null);
         let unit = Unit::named(attribute(tag, "data-format").unwrap_or_default());
         page.push_str(&escaped(&unit.write(value)));
     }
@@ -179,6 +184,10 @@ fn put_settings(told: &Value, page: &mut String) {
         let text = |name| setting.get(name).and_then(Value::as_str);
         let value = match setting.get("value") {
             None | Some(Value::Null) => text("default").unwrap_or("–").to_owned(),
+            Some(Value::Array(values)) => {
+                let values: Vec<_> = values.iter().map(|one| Unit::Text.write(one)).collect();
+                values.join(", ")
+            }
             Some(value) => Unit::Text.write(value),
         };
         let origin = text("origin").unwrap_or_default();
@@ -216,10 +225,15 @@ mod tests {
             ("p>", "<p>"),
             ("i data-path=\"/a/b\" data-format=\"bytes\">", "1.3 KiB"),
             ("i data-path=\"/none\" data-format=\"bytes\">", "–"),
+            ("i data-path=\"/none/at/all\" data-format=\"bytes\">", "–"),
             ("i data-path=\"/name\" data-format=\"text\">", "&lt;i&gt;"),
             (
                 "progress data-value=\"/a/b\">",
                 "<progress data-value=\"/a/b\" value=\"1280\">",
+            ),
+            (
+                "b data-class=\"/name\">",
+                "<b data-class=\"/name\" class=\"&lt;i&gt;\">",
             ),
             ("p data-show=\"/none\">", "<p data-show=\"/none\" hidden>"),
             ("p data-show=\"/list\">", "<p data-show=\"/list\" hidden>"),
@@ -252,8 +266,10 @@ mod tests {
         assert!(page.ends_with(none), "{page}");
         let settings = json!({hostile: {"value": [hostile], "origin": "file", "file": hostile}});
         let page = filled(SETTINGS, &json!({ "settings": settings }));
-        assert!(page.starts_with(&format!("<tr class=\"file\"><th scope=\"row\">{safe}</th>")));
-        assert!(!page.contains("<script"), "{page}");
+        let row = format!(
+            "<tr class=\"file\"><th scope=\"row\">{safe}</th><td>{safe}</td><td>file {safe}</td>"
+        );
+        assert_eq!(page, row + "</tr>");
     }
 
     #[test]
@@ -264,14 +280,17 @@ mod tests {
         use crate::shared::Shared;
         use crate::telemetry::LogLevel;
         use clap::Parser as _;
+        use std::sync::atomic::Ordering;
         let flags = Flags::try_parse_from(["nuthatch", "-t", "1", "--show-keys"]).unwrap();
         let config = Config::from_flags(&flags).unwrap();
         let shared = Shared::new(&config, Clock::manual(), LogLevel::default());
+        shared.draining.store(true, Ordering::Relaxed);
         let told = serde_json::to_value(Status::read(&shared)).unwrap();
         for name in [
             "data-path",
             "data-rows",
             "data-value",
+            "data-class",
             "data-show",
             "data-bars",
             "data-ratios",

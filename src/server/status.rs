@@ -4,7 +4,8 @@ use crate::census::of_ages;
 use crate::counters::Count;
 use crate::distribution::Distribution;
 use crate::given::{Origin, Setting};
-use crate::nuthatch_metrics::{COMMIT, connections, float, limits, memory, misses, skew};
+use crate::memory;
+use crate::nuthatch_metrics::{COMMIT, connections, float, limits, misses, skew};
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use crate::stats_text::{Sources, Value, general};
@@ -97,6 +98,8 @@ pub(crate) struct Status {
     pub(crate) limit_hits: Named<u64>,
     pub(crate) shards: Shards,
     pub(crate) snapshot: SnapshotStatus,
+    /// None unless that goes on.
+    pub(crate) drain: Option<Drain>,
     pub(crate) keys: Keys,
     pub(crate) settings: BTreeMap<String, SettingStatus>,
 }
@@ -121,7 +124,7 @@ pub(crate) struct Memory {
     pub(crate) charged_bytes: u64,
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) virtual_bytes: Option<u64>,
-    /// What the resident memory is used for.
+    /// What memory is used for; the sum is about what is resident.
     pub(crate) states: Named<u64>,
 }
 
@@ -175,6 +178,15 @@ pub(crate) struct SnapshotStatus {
     pub(crate) restored: Named<u64>,
 }
 
+/// How far the clients have gone, after `drain`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Drain {
+    pub(crate) clients_at_start: usize,
+    pub(crate) clients: usize,
+    /// Of those at the start, how many are there no more.
+    pub(crate) percent: usize,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SettingStatus {
     pub(crate) value: serde_json::Value,
@@ -212,7 +224,7 @@ impl Status {
                 .collect(),
             miss_reasons: misses(totals).into_iter().collect(),
             latency_seconds: shared.latencies().each().collect(),
-            memory: Memory::read(store, &process),
+            memory: Memory::read(&sources, &process),
             evictions: Evictions::read(&sources),
             items: Items::read(shared),
             compression: Compression::read(store),
@@ -225,6 +237,7 @@ impl Status {
                 lock_waits: store.turn_waits,
             },
             snapshot: SnapshotStatus::read(shared),
+            drain: Drain::read(shared),
             keys: Keys::read(shared),
             settings: shown
                 .map(|flag| (flag.name.clone(), SettingStatus::read(flag)))
@@ -260,8 +273,9 @@ impl Server {
 }
 
 impl Memory {
-    fn read(store: &Snapshot, process: &ProcessStats) -> Self {
-        let states = memory(store, process.resident_bytes.unwrap_or_default());
+    fn read(sources: &Sources<'_>, process: &ProcessStats) -> Self {
+        let store = &sources.store;
+        let states = memory::states(sources.shared, store, process);
         Self {
             limit_bytes: store.limit_bytes,
             charged_bytes: store.charged_bytes,
@@ -340,6 +354,25 @@ impl SnapshotStatus {
     }
 }
 
+impl Drain {
+    fn read(shared: &Shared) -> Option<Self> {
+        let is_draining = shared.draining.load(Ordering::Relaxed);
+        let at_start = shared.drained_from.load(Ordering::Relaxed);
+        let clients = shared.connections.load(Ordering::Relaxed);
+        is_draining.then(|| Self::of(at_start, clients))
+    }
+
+    fn of(clients_at_start: usize, clients: usize) -> Self {
+        // There are more when new ones come in spite of it.
+        let gone = clients_at_start.saturating_sub(clients);
+        Self {
+            clients_at_start,
+            clients,
+            percent: gone.saturating_mul(100) / clients_at_start.max(1),
+        }
+    }
+}
+
 impl SettingStatus {
     fn read(setting: &Setting) -> Self {
         let literal = setting.kind.literal(&setting.values);
@@ -362,4 +395,22 @@ impl SettingStatus {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_as_far_as_clients_have_gone() {
+        for (at_start, clients, percent) in
+            [(4, 4, 0), (4, 1, 75), (4, 0, 100), (4, 5, 0), (0, 0, 0)]
+        {
+            assert_eq!(
+                Drain::of(at_start, clients).percent,
+                percent,
+                "{clients} of {at_start}"
+            );
+        }
+    }
 }

@@ -6,9 +6,6 @@ use crate::shared::Shared;
 use crate::status::Named;
 use serde::Serialize;
 
-/// Hot keys that are told of each kind.
-const HOT_KEYS_MAX: usize = 20;
-
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Keys {
     /// All of them, what is in none at the end.
@@ -105,12 +102,11 @@ fn advice(advice: Advice) -> AdviceStatus {
 }
 
 fn hot_keys(keys: &[HotKey]) -> Vec<HotKeyStatus> {
-    let told = keys.iter().take(HOT_KEYS_MAX);
-    told.map(|hot| HotKeyStatus {
+    let told = keys.iter().map(|hot| HotKeyStatus {
         key: String::from_utf8_lossy(&hot.key).into_owned(),
         operations: hot.operations,
         bytes: hot.bytes,
         share: hot.share,
-    })
-    .collect()
+    });
+    told.collect()
 }

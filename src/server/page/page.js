@@ -301,7 +301,7 @@
       part.hidden = value === null || value === undefined || value === false
         || (typeof value === "object" && Object.keys(value).length === 0);
     }
-    $("state").classList.toggle("attention", told.server.state !== "serving");
+    for (const part of document.querySelectorAll("[data-class]")) part.className = at(told, part.dataset.class);
     showMap("memory-map", "memory-states", Object.entries(told.memory.states));
     showMap("namespace-map", "namespace-rows", told.keys.namespaces.map(({ name, bytes }) => [name, bytes]));
   };
@@ -351,7 +351,8 @@
       failures += 1;
       const pause = Math.min(PERIOD * 2 ** failures, PERIOD_MAX);
       $("live").classList.add("late");
-      say($("live"), `No answer (${error.message}): these numbers are old. Next try in ${pause / 1000} s.`);
+      const why = error.name === "TimeoutError" ? `within ${PATIENCE / 1000} s` : `(${error.message})`;
+      say($("live"), `No answer ${why}: these numbers are old. Next try in ${pause / 1000} s.`);
       next(pause);
     }
   };
