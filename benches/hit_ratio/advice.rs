@@ -44,8 +44,8 @@ impl Policy for Advised {
         if is_begin || self.totals.gets.is_multiple_of(TICK_REQUESTS) {
             let snapshot = self.engine.store.snapshot();
             self.totals.evictions = snapshot.evictions;
-            self.totals.bytes = snapshot.bytes;
-            self.advisor.tick(self.totals, 0);
+            self.totals.items = snapshot.curr_items;
+            self.advisor.tick(self.totals, request.at);
             if is_begin {
                 self.advisor.reset();
             }
@@ -55,6 +55,10 @@ impl Policy for Advised {
 
     fn set(&mut self, request: Request) {
         self.engine.set(request);
+    }
+
+    fn delete(&mut self, request: Request) {
+        self.engine.delete(request);
     }
 }
 

@@ -66,12 +66,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         1
     };
     let mut traces: Vec<Box<dyn Source>> = Vec::new();
-    match &arguments.trace {
-        Some(path) => traces.push(Box::new(TraceFile::open(path)?)),
-        None => {
-            for trace in Generated::all(divisor) {
-                traces.push(Box::new(trace));
-            }
+    if let Some(path) = &arguments.trace {
+        traces.push(Box::new(TraceFile::open(path)?));
+    } else {
+        for trace in Generated::plain(divisor) {
+            traces.push(Box::new(trace));
+        }
+        if arguments.advice {
+            traces.push(Box::new(Generated::churning(divisor)));
         }
     }
     traces.retain(|trace| trace.name().contains(&arguments.only));
@@ -156,6 +158,10 @@ fn advise(
 fn replay(trace: &dyn Source, policy: &mut dyn Policy) -> f64 {
     let mut misses = Misses::new(trace.len());
     for request in trace.requests() {
+        if request.is_delete {
+            policy.delete(request);
+            continue;
+        }
         let is_hit = policy.get(request);
         misses.count(is_hit);
         if !is_hit {

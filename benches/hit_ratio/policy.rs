@@ -19,6 +19,8 @@ pub(crate) trait Policy {
     fn get(&mut self, request: Request) -> bool;
     /// Stores an item that is not there.
     fn set(&mut self, request: Request);
+    /// Removes an item. No trace asks a policy to that has nothing to do here.
+    fn delete(&mut self, _: Request) {}
 }
 
 /// A policy's name and how to make one for so many bytes.
@@ -50,9 +52,14 @@ pub(crate) fn key(request: Request) -> String {
 pub(crate) struct Engine {
     pub(crate) store: Store,
     value: Vec<u8>,
+    swept: u64,
 }
 
 const ITEM_LEN_MAX: u64 = 1 << 20;
+
+/// How often, and how many items at most, the daemon sweeps.
+const SWEEP_MILLIS: u64 = 100;
+const SWEPT_ITEMS_MAX: usize = 10_000;
 
 impl Engine {
     pub(crate) fn with_sampler(capacity: u64, sampler: Option<Arc<dyn Sampler>>) -> Self {
@@ -63,28 +70,46 @@ impl Engine {
             ..Config::default()
         });
         let value = vec![b'v'; 1 << 20];
-        Self { store, value }
+        Self {
+            store,
+            value,
+            swept: 0,
+        }
+    }
+
+    /// The time of a request; what is due by then has been done.
+    fn now(&mut self, request: Request) -> Time {
+        let now = Time::from_millis(request.at);
+        if request.at >= self.swept + SWEEP_MILLIS {
+            self.swept = request.at;
+            self.store.sweep(now, SWEPT_ITEMS_MAX);
+        }
+        now
     }
 }
 
 impl Policy for Engine {
     fn get(&mut self, request: Request) -> bool {
-        let lookup = self
-            .store
-            .get(key(request).as_bytes(), Time::default(), |_| ());
+        let now = self.now(request);
+        let lookup = self.store.get(key(request).as_bytes(), now, |_| ());
         lookup == Lookup::Hit(())
     }
 
     fn set(&mut self, request: Request) {
+        let now = self.now(request);
         let value = self.value.get(..request.value_len).unwrap_or(&self.value);
+        let dies = |lifetime| Expiry::At(Time::from_millis(request.at + lifetime));
         let item = NewItem {
             client_flags: 0,
-            expiry: Expiry::Never,
+            expiry: request.lifetime.map_or(Expiry::Never, dies),
             value: NewValue::Copied(value),
         };
-        let _ = self
-            .store
-            .set(key(request).as_bytes(), item, Time::default());
+        let _ = self.store.set(key(request).as_bytes(), item, now);
+    }
+
+    fn delete(&mut self, request: Request) {
+        let now = self.now(request);
+        self.store.delete(key(request).as_bytes(), now);
     }
 }
 

@@ -1,16 +1,24 @@
 //! What is asked for: requests of generated traces, the same on every run.
 
+use std::iter;
+
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
 use rand_distr::{Distribution, LogNormal, Zipf};
 
 /// One request: a get, and a set of the same item if that was a miss.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request {
     /// Which item.
     pub(crate) id: u64,
     pub(crate) key_len: usize,
     pub(crate) value_len: usize,
+    /// When it comes, in milliseconds.
+    pub(crate) at: u64,
+    /// For how many milliseconds the item is good, if it is not for ever.
+    pub(crate) lifetime: Option<u64>,
+    /// Instead of all that, the item is deleted.
+    pub(crate) is_delete: bool,
 }
 
 /// Where requests come from. Each replay starts from the beginning.
@@ -30,6 +38,8 @@ enum Popularity {
     Shifting,
     /// New items are the most popular, and become less so with each that comes after them.
     Aging,
+    /// Shifting, and time passes: two of three items have an expiry, and one request in fifty deletes.
+    Churning,
 }
 
 /// How large values are; an item's size is a function of its number.
@@ -47,6 +57,8 @@ const ROUNDS: usize = 40;
 const SHIFTED_SHARE: usize = 40;
 const REQUESTS_PER_NEW_ITEM: usize = 20;
 const VALUE_LEN_MAX: f64 = 500_000.0;
+const REQUESTS_PER_SECOND: usize = 10_000;
+const REQUESTS_PER_DELETE: usize = 50;
 
 /// A generated trace.
 #[derive(Debug)]
@@ -60,8 +72,8 @@ pub(crate) struct Generated {
 }
 
 impl Generated {
-    /// All of them, with sizes divided by `divisor`.
-    pub(crate) fn all(divisor: usize) -> Vec<Self> {
+    /// Those that every policy can replay, with sizes divided by `divisor`.
+    pub(crate) fn plain(divisor: usize) -> Vec<Self> {
         // Key and value together have 358 bytes on average.
         let small = Sizes::Uniform(134, 534);
         let medium = Sizes::Uniform(1000, 3000);
@@ -112,11 +124,47 @@ impl Generated {
             name,
             exponent,
             keys: keys / divisor,
-            len: 8 * keys.min(2_000_000) / divisor,
+            len: 8 * keys / divisor,
             popularity,
             sizes,
         })
         .collect()
+    }
+
+    /// With lifetimes, deletes, items of all sizes, and others that are popular from time to time.
+    pub(crate) fn churning(divisor: usize) -> Self {
+        Self {
+            name: "zipf 0.99, churning",
+            exponent: 0.99,
+            keys: 1_000_000 / divisor,
+            len: 16_000_000 / divisor,
+            popularity: Popularity::Churning,
+            sizes: Sizes::LogNormal,
+        }
+    }
+
+    /// A request for an item, the `number`th of the trace.
+    fn request(&self, number: usize, id: u64) -> Request {
+        let plain = Request {
+            id,
+            key_len: KEY_LEN,
+            value_len: self.value_len(id),
+            ..Request::default()
+        };
+        match self.popularity {
+            Popularity::Churning => Request {
+                at: (number * 1000 / REQUESTS_PER_SECOND) as u64,
+                // The trace takes 1,600 seconds.
+                lifetime: match id % 3 {
+                    0 => None,
+                    1 => Some(60_000),
+                    _ => Some(600_000),
+                },
+                is_delete: number.is_multiple_of(REQUESTS_PER_DELETE),
+                ..plain
+            },
+            _ => plain,
+        }
     }
 
     fn value_len(&self, id: u64) -> usize {
@@ -175,7 +223,7 @@ impl Source for Generated {
                 Popularity::Aging => {
                     (number / REQUESTS_PER_NEW_ITEM + self.keys) as u64 - rank as u64
                 }
-                Popularity::Shifting if round_begins => {
+                Popularity::Shifting | Popularity::Churning if round_begins => {
                     for _ in 0..self.keys / SHIFTED_SHARE {
                         let [one, other] = [(); 2].map(|()| random.random_range(1..=self.keys));
                         items.swap(one, other);
@@ -185,10 +233,7 @@ impl Source for Generated {
                 _ => items[rank as usize],
             }
         });
-        Box::new(ids.map(|id| Request {
-            id,
-            key_len: KEY_LEN,
-            value_len: self.value_len(id),
-        }))
+        let requests = iter::zip(0.., ids);
+        Box::new(requests.map(|(number, id)| self.request(number, id)))
     }
 }

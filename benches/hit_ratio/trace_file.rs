@@ -40,6 +40,7 @@ impl TraceFile {
                 id,
                 key_len,
                 value_len,
+                ..Request::default()
             });
         }
         let name = path.display().to_string();

@@ -203,15 +203,15 @@ fn latencies_are_told_of_each_command() {
     assert_eq!(names.len(), 24);
     let of_get = ["get:p50_us", "get:p99_us", "get:p999_us", "get:count"];
     assert_eq!(names.get(..4).unwrap(), of_get);
-    // One of sixteen is measured.
-    for _ in 0..64 {
+    // One of about sixteen is measured.
+    for _ in 0..640 {
         ask(&mut peer, "get a\r\n", 1);
     }
     let after: BTreeMap<String, String> = stats_of(&mut peer, "stats latency\r\n")
         .into_iter()
         .collect();
     let number = |name: &str| after.get(name).unwrap().parse::<u64>().unwrap();
-    assert!((3..=5).contains(&number("get:count")), "{after:?}");
+    assert!((25..=55).contains(&number("get:count")), "{after:?}");
     assert_eq!(number("set:count"), 0);
     let memcached = Memcached::start().unwrap();
     ask(&mut memcached.connect().unwrap(), "stats latency\r\n", 1);

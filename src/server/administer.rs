@@ -93,6 +93,8 @@ fn drain(shared: &Shared, arguments: &[u8]) -> Response<'static> {
         _ => return Response::Error(ErrorReply::BAD_FORMAT),
     };
     if shared.draining.swap(is_draining, Ordering::Relaxed) != is_draining {
+        let clients = shared.connections.load(Ordering::Relaxed);
+        shared.drained_from.store(clients, Ordering::Relaxed);
         tracing::info!(is_draining, "a client asked for that");
     }
     Response::Ok

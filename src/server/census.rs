@@ -6,7 +6,8 @@
 use crate::distribution::Distribution;
 use crate::nuthatch_metrics::float;
 use crate::shared::Shared;
-use nuthatch_store::{AGES_MAX, Ages, Expiry, Store, Time, Walk};
+use nuthatch_store::{AGES_MAX, Ages, Expiry, NamespaceId, Store, Time, Walk};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Census {
     /// Seconds until items expire, of those that do.
     pub(crate) ttls: Distribution,
     pub(crate) without_expiry: u64,
+    /// The mean by namespace, where there are any.
+    pub(crate) namespace_ttls: BTreeMap<NamespaceId, f64>,
     /// Seconds since they were stored.
     pub(crate) ages: Distribution,
 }
@@ -60,6 +63,7 @@ impl Census {
         let (mut ttls, mut ages) = (Ages::default(), Ages::default());
         let mut sizes = [0; SIZES_MAX.len() + 1];
         let (mut size_sum, mut without_expiry) = (0, 0);
+        let mut namespace_ttls: BTreeMap<NamespaceId, (u64, u64)> = BTreeMap::new();
         let mut walk = Walk::default();
         while walk.shard() < looked_through {
             store.walk(&mut walk, now, |item| {
@@ -78,6 +82,9 @@ impl Census {
                             .saturating_sub(now.as_millis())
                             .div_ceil(1000);
                         ttls.add(u32::try_from(ttl).unwrap_or(u32::MAX));
+                        let (count, sum) = namespace_ttls.entry(item.namespace).or_default();
+                        *count += 1;
+                        *sum += ttl;
                     }
                 }
             });
@@ -92,6 +99,10 @@ impl Census {
             sizes: Distribution::new(&sizes_max, &sizes.map(scale), float(scale(size_sum))),
             ttls: of_ages(&ttls, scale),
             without_expiry: scale(without_expiry),
+            namespace_ttls: namespace_ttls
+                .into_iter()
+                .map(|(id, (count, sum))| (id, float(sum) / float(count)))
+                .collect(),
             ages: of_ages(&ages, scale),
         }
     }
@@ -135,6 +146,7 @@ mod tests {
         assert!(near(census.sizes.counts[1], 20_000), "{:?}", census.sizes);
         assert_eq!(census.sizes.counts[1], census.sizes.count);
         assert!(near(census.without_expiry, 5000), "{census:?}");
+        assert_eq!(census.namespace_ttls, BTreeMap::from([(0, 60.0)]));
         // Of 60 seconds that are left, and some 50 minutes that are over.
         assert!(near(census.ttls.counts[3], 15_000), "{:?}", census.ttls);
         assert!(near(census.ages.counts[6], 20_000), "{:?}", census.ages);

@@ -59,6 +59,12 @@ pub(crate) struct Counters {
     pub(crate) latencies: Latencies,
     pub(crate) namespaces: Requests,
     pub(crate) hot_keys: HotKeySampler,
+    /// Bytes of buffers that connections hold ...
+    pub(crate) held_bytes: AtomicU64,
+    /// ... and that the thread keeps for others.
+    pub(crate) kept_bytes: AtomicU64,
+    /// Bytes of what the runtime has of a connection.
+    pub(crate) task_len: AtomicU64,
 }
 
 impl Default for Counters {
@@ -68,6 +74,9 @@ impl Default for Counters {
             latencies: Latencies::default(),
             namespaces: Requests::default(),
             hot_keys: HotKeySampler::default(),
+            held_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
+            task_len: AtomicU64::new(0),
         }
     }
 }

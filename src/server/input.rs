@@ -1,6 +1,6 @@
 //! [`Input`]: the bytes of one connection that have arrived and are not yet used.
 
-use crate::buffer_pool::{BUFFER_LEN, BufferPool};
+use crate::buffer_pool::{BUFFER_LEN, BufferPool, Held};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -20,12 +20,16 @@ const READ_LEN_MIN: usize = 16 * 1024;
 pub(crate) struct Input {
     buffer: Vec<u8>,
     used: usize,
+    held: Held,
 }
 
 impl Input {
     /// With bytes that have been read elsewhere.
-    pub(crate) const fn new(buffer: Vec<u8>) -> Self {
-        Self { buffer, used: 0 }
+    pub(crate) fn new(buffer: Vec<u8>) -> Self {
+        Self {
+            buffer,
+            ..Self::default()
+        }
     }
 
     /// What has arrived and is not yet used.
@@ -50,6 +54,7 @@ impl Input {
         if self.buffer.capacity() >= BUFFER_LEN {
             if self.buffer.capacity().saturating_sub(self.buffer.len()) < READ_LEN_MIN {
                 self.buffer.reserve(BUFFER_LEN);
+                self.held.set(self.buffer.capacity(), pool);
             }
             return stream.read_buf(&mut self.buffer).await;
         }
@@ -60,6 +65,7 @@ impl Input {
             match read {
                 Poll::Ready(Ok(read)) => {
                     self.buffer = buffer;
+                    self.held.set(self.buffer.capacity(), pool);
                     Poll::Ready(Ok(read))
                 }
                 other => {
@@ -77,6 +83,7 @@ impl Input {
         if unread_len <= SMALL_REST_LEN_MAX {
             let rest = self.unread().to_vec();
             pool.put(std::mem::replace(&mut self.buffer, rest));
+            self.held.set(self.buffer.capacity(), pool);
         } else {
             self.buffer.copy_within(self.used.., 0);
             self.buffer.truncate(unread_len);

@@ -1,6 +1,7 @@
-//! How long answers take: histograms that one worker fills, from one turn in [`SAMPLED_TURNS`], and that are told as
-//! their sum over the workers.
+//! How long answers take: histograms that one worker fills, from one turn in about [`SAMPLED_TURNS`], and that are told
+//! as their sum over the workers.
 
+use crate::chance::Chance;
 use crate::counters::add;
 use crate::distribution::Distribution;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// One turn of a worker's connections in so many is measured: that reads the clock twice more.
-pub(crate) const SAMPLED_TURNS: u32 = 16;
+const SAMPLED_TURNS: u32 = 16;
 
 const NAME: &str = "nuthatch_command_duration_seconds";
 
@@ -92,7 +93,11 @@ fn nanos(time: Duration) -> u64 {
 
 /// How long the answers of one thread took.
 #[derive(Debug, Default)]
-pub(crate) struct Latencies([Cells; COMMANDS.len()]);
+pub(crate) struct Latencies {
+    /// Which turns are measured.
+    pub(crate) chance: Chance<SAMPLED_TURNS>,
+    commands: [Cells; COMMANDS.len()],
+}
 
 #[derive(Debug, Default)]
 struct Cells {
@@ -106,7 +111,7 @@ impl Latencies {
         let (command, begun) = sample.parts();
         let nanos = nanos(now).saturating_sub(begun);
         let bucket = BUCKETS.partition_point(|(end, _)| *end < nanos);
-        let Some(cells) = self.0.get(command) else {
+        let Some(cells) = self.commands.get(command) else {
             return;
         };
         if let Some(cell) = cells.buckets.get(bucket) {
@@ -158,7 +163,7 @@ impl Histograms {
     pub(crate) fn sum<'a>(threads: impl IntoIterator<Item = &'a Latencies>) -> Self {
         let mut sums = Self::default();
         for latencies in threads {
-            for (sum, cells) in sums.0.iter_mut().zip(&latencies.0) {
+            for (sum, cells) in sums.0.iter_mut().zip(&latencies.commands) {
                 for (total, cell) in sum.buckets.iter_mut().zip(&cells.buckets) {
                     *total = total.wrapping_add(cell.load(Ordering::Relaxed));
                 }

@@ -3,6 +3,7 @@
 use crate::census::of_ages;
 use crate::counters::{Count, Totals};
 use crate::insight;
+use crate::memory;
 use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use crate::snapshot::SnapshotFile;
@@ -144,51 +145,17 @@ pub(crate) fn connections(shared: &Shared) -> [(&'static str, u64); 4] {
 }
 
 fn set_memory(sources: &Sources<'_>, process: &ProcessStats) {
-    let memory = memory(&sources.store, process.resident_bytes.unwrap_or_default());
+    let memory = memory::states(sources.shared, &sources.store, process);
     let memory = memory.map(|(state, bytes)| (state, float(bytes)));
     gauges(
         "nuthatch_memory_bytes",
-        "Resident memory by use: items, room for more in their segments and in buffers, their index, the bookkeeping of \
-         that; values that arrive, values that readers alone hold; and the rest of the process, such as buffers of connections.",
+        "Memory by use: items, room for more in their segments and in spare buffers, their index, the bookkeeping of that; \
+         values that arrive, values that readers alone hold; connections with their buffers, what is known of keys, what \
+         the allocator cannot use or needs for itself, and the program. Each is counted by itself; the sum is about \
+         process_resident_memory_bytes.",
         "state",
         &memory,
     );
-}
-
-/// What the resident memory is used for: the sum is that memory, as long as the store has touched all that it charges.
-pub(crate) fn memory(store: &Snapshot, resident: u64) -> [(&'static str, u64); 7] {
-    let segments = store.segments.saturating_mul(store.segment_len);
-    let packed = store.bytes.saturating_sub(store.large_bytes);
-    let bookkeeping = (store.charged_bytes)
-        .saturating_sub(segments)
-        .saturating_sub(store.large_bytes)
-        .saturating_sub(store.table_bytes);
-    let used = [
-        ("items", store.bytes),
-        ("index", store.table_bytes),
-        ("bookkeeping", bookkeeping),
-        ("arriving", store.arriving_bytes),
-        ("pinned", store.pinned_bytes),
-    ];
-    let [items, index, bookkeeping, arriving, pinned] = used;
-    let rest = used
-        .iter()
-        .fold(resident, |rest, (_, bytes)| rest.saturating_sub(*bytes));
-    // Room that nobody has written to yet is no memory.
-    let free = segments
-        .saturating_sub(packed)
-        .saturating_add(store.spare_bytes)
-        .min(rest);
-    let other = rest.saturating_sub(free);
-    [
-        items,
-        ("free", free),
-        index,
-        bookkeeping,
-        arriving,
-        pinned,
-        ("other", other),
-    ]
 }
 
 fn set_store(store: &Snapshot) {
@@ -393,19 +360,6 @@ fn seconds(millis: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn store() -> Snapshot {
-        let mut store = Snapshot::default();
-        store.segments = 10;
-        store.segment_len = 100;
-        store.bytes = 700;
-        store.large_bytes = 200;
-        store.table_bytes = 30;
-        store.charged_bytes = 10 * 100 + 200 + 30 + 7;
-        store.arriving_bytes = 5;
-        store.pinned_bytes = 3;
-        store
-    }
-
     #[test]
     fn families_and_series_are_sorted() {
         let rendered = "# HELP b x\n# TYPE b counter\nb{l=\"2\"} 1\nb{l=\"1\"} 9\n\n# HELP a y\n# TYPE a gauge\na 5\n\n";
@@ -414,36 +368,5 @@ mod tests {
             "# HELP a y\n# TYPE a gauge\na 5\n# HELP b x\n# TYPE b counter\nb{l=\"1\"} 9\nb{l=\"2\"} 1\n"
         );
         assert_eq!(sorted(""), "");
-    }
-
-    #[test]
-    fn memory_is_split_without_remainder() {
-        let resident = 5000;
-        let states = memory(&store(), resident);
-        assert_eq!(
-            states,
-            [
-                ("items", 700),
-                ("free", 500),
-                ("index", 30),
-                ("bookkeeping", 7),
-                ("arriving", 5),
-                ("pinned", 3),
-                ("other", 3755),
-            ]
-        );
-        assert_eq!(states.iter().map(|(_, bytes)| bytes).sum::<u64>(), resident);
-    }
-
-    #[test]
-    fn room_that_is_not_resident_is_not_told() {
-        let sum = |resident| {
-            let states = memory(&store(), resident);
-            states.iter().map(|(_, bytes)| bytes).sum::<u64>()
-        };
-        for resident in [745, 746, 1244, 1245, 1246] {
-            assert_eq!(sum(resident), resident);
-        }
-        assert_eq!(sum(0), 745);
     }
 }

@@ -1,7 +1,7 @@
 //! [`Output`]: replies that wait to be sent; small values are copied, large ones referred to.
 
 use crate::body::LINE_END;
-use crate::buffer_pool::BufferPool;
+use crate::buffer_pool::{BufferPool, Held};
 use bytes::{BufMut, Bytes};
 use nuthatch_protocol::limits::KEY_LEN_MAX;
 use nuthatch_protocol::{MetaFacts, MetaFlags, MetaMarks, MetaStatus, Response, ValueHeader};
@@ -33,6 +33,7 @@ pub(crate) struct Output {
     /// Large values, each with the number of copied bytes before it.
     shared: Vec<(usize, Bytes)>,
     shared_len: usize,
+    held: Held,
 }
 
 impl Output {
@@ -107,6 +108,8 @@ impl Output {
     {
         let len = self.len();
         let mut sent = 0;
+        // Only here it may be held for long.
+        self.held.set(self.copied.capacity(), pool);
         while sent < len {
             let written = if self.shared.is_empty() {
                 stream
@@ -126,6 +129,7 @@ impl Output {
         self.shared.clear();
         self.shared_len = 0;
         pool.put(std::mem::take(&mut self.copied));
+        self.held.set(0, pool);
         Ok(len)
     }
 

@@ -8,6 +8,8 @@ use std::fs;
 pub(crate) struct ProcessStats {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) virtual_bytes: Option<u64>,
+    /// Of what is resident, the program itself and the libraries that it needs.
+    pub(crate) program_bytes: Option<u64>,
     pub(crate) open_descriptors: Option<u64>,
     pub(crate) descriptors_max: Option<u64>,
 }
@@ -19,6 +21,7 @@ impl ProcessStats {
         Self {
             resident_bytes: bytes(&status, "VmRSS:"),
             virtual_bytes: bytes(&status, "VmSize:"),
+            program_bytes: bytes(&status, "RssFile:"),
             // But for the one that the folder is read with.
             open_descriptors: open.map(|count| count.saturating_sub(1) as u64).ok(),
             descriptors_max: getrlimit(Resource::RLIMIT_NOFILE)
@@ -52,6 +55,7 @@ mod tests {
     fn this_process_has_memory_and_descriptors() {
         let stats = ProcessStats::read();
         assert!(stats.resident_bytes.unwrap() <= stats.virtual_bytes.unwrap());
+        assert!((1..stats.resident_bytes.unwrap()).contains(&stats.program_bytes.unwrap()));
         assert!((3..stats.descriptors_max.unwrap()).contains(&stats.open_descriptors.unwrap()));
     }
 }

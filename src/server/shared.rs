@@ -47,6 +47,8 @@ pub struct Shared {
     pub(crate) stopping: AtomicBool,
     /// Whether no more clients shall come.
     pub(crate) draining: AtomicBool,
+    /// Clients that were connected when that was asked for.
+    pub(crate) drained_from: AtomicUsize,
     /// Whether a snapshot is coming back.
     pub(crate) restoring: AtomicBool,
     /// What became of it.
@@ -116,6 +118,7 @@ impl Shared {
             accepting: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            drained_from: AtomicUsize::new(0),
             restoring: AtomicBool::new(false),
             restored: OnceLock::new(),
             census: LastCensus::default(),
@@ -206,6 +209,34 @@ impl Shared {
         (age > HEARTBEAT_AGE_MAX && !is_stopping).then_some(age)
     }
 
+    /// Bytes that what is known of keys takes.
+    pub(crate) fn insight_bytes(&self) -> u64 {
+        let threads = lock(&self.threads);
+        let keys = threads.iter().map(|thread| thread.hot_keys.bytes());
+        let keys: usize = keys.sum();
+        let cells = threads.len().saturating_mul(size_of::<Counters>());
+        let bytes = self
+            .advisor
+            .bytes()
+            .saturating_add(cells)
+            .saturating_add(keys);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of the buffers of all connections, and of what the runtime has of each.
+    pub(crate) fn connection_bytes(&self) -> (u64, u64) {
+        let mut buffers = 0u64;
+        let mut task = 0;
+        for thread in lock(&self.threads).iter() {
+            let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+            buffers = buffers
+                .saturating_add(of(&thread.held_bytes))
+                .saturating_add(of(&thread.kept_bytes));
+            task = of(&thread.task_len).max(task);
+        }
+        (buffers, task)
+    }
+
     /// What all threads have counted since the last reset.
     pub(crate) fn totals(&self) -> Totals {
         self.sum().since(&lock(&self.reset).0)
@@ -246,7 +277,7 @@ impl Shared {
             gets: gets.hits.wrapping_add(gets.misses),
             misses: gets.misses,
             evictions: store.evictions,
-            bytes: store.bytes,
+            items: store.curr_items,
             limit_bytes: store.limit_bytes,
         };
         self.advisor.tick(totals, now.as_millis());

@@ -75,6 +75,11 @@ impl Sockets {
         }
     }
 
+    /// How many sockets there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// How many sockets are in each state, by its number.
     pub(crate) fn states(&self) -> [u64; State::COUNT] {
         let mut states = [0; State::COUNT];

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::connection;
 use crate::counters::Counters;
 use crate::execute::Context;
-use crate::latency::{Command, SAMPLED_TURNS, Sample};
+use crate::latency::{Command, Sample};
 use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
 use crate::stats_conns::State;
@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::{mpsc, watch};
@@ -41,7 +42,6 @@ pub struct Worker {
     counters: Arc<Counters>,
     buffers: BufferPool,
     sending: Cell<usize>,
-    turns_until_sample: Cell<u32>,
 }
 
 impl Worker {
@@ -50,10 +50,9 @@ impl Worker {
         let counters = shared.add_thread();
         Self {
             shared,
+            buffers: BufferPool::new(Arc::clone(&counters)),
             counters,
-            buffers: BufferPool::default(),
             sending: Cell::new(0),
-            turns_until_sample: Cell::new(0),
         }
     }
 
@@ -88,11 +87,9 @@ impl Worker {
 
     /// Begins to measure how long the answers to `requests` take, if it is their turn.
     pub(crate) fn begin_sample(&self, requests: &[u8]) -> Option<Sample> {
-        if let Some(left) = self.turns_until_sample.get().checked_sub(1) {
-            self.turns_until_sample.set(left);
+        if !self.counters.latencies.chance.picks() {
             return None;
         }
-        self.turns_until_sample.set(SAMPLED_TURNS - 1);
         let now = self.shared.clock.precise();
         Some(Sample::begin(Command::of(requests), now))
     }
@@ -119,9 +116,17 @@ impl Worker {
         let mut heartbeat = time::interval(HEARTBEAT);
         loop {
             tokio::select! {
-                _ = heartbeat.tick() => worker.shared.beat(index),
+                _ = heartbeat.tick() => {
+                    worker.shared.beat(index);
+                    worker.buffers.count();
+                }
                 next = accepted.recv() => match next {
-                    Some(accepted) => drop(tokio::task::spawn_local(converse(accepted, Rc::clone(&worker)))),
+                    Some(accepted) => {
+                        let conversation = converse(accepted, Rc::clone(&worker));
+                        let task_len = size_of_val(&conversation) as u64;
+                        worker.counters.task_len.store(task_len, Ordering::Relaxed);
+                        drop(tokio::task::spawn_local(conversation));
+                    }
                     None => break,
                 },
                 // An error means that the server is gone, which is a stop too.

@@ -4,32 +4,38 @@
 //! four sizes with that. Their misses, by how many keys each sampled one stands for, are those of all keys: misses are
 //! of many keys, so that a sample knows them well, where hits may be of few. The gets are counted, not sampled. What
 //! the played cache of the present size has missed too many or too few, by the counters, is taken off all of them.
+//!
+//! Most uses are hits in all played caches: those are counted without a lock ([`Uses`]). The others are told in batches
+//! ([`Pending`]).
 
+use crate::insight::pending::{LISTS, Pending};
+use crate::insight::room::Room;
 use crate::insight::simulation::{Item, SIZES, Simulation};
+use crate::insight::uses::Uses;
 use crate::insight::{Advice, LIMITS};
 use crate::nuthatch_metrics::float;
 use nuthatch_store::{
     Access, Expiry, NARROWING_BITS, NARROWING_SHIFT, NamespaceId, SAMPLE_SHIFT, Sampler, Use,
 };
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Keys that are followed, in all caches; with more, every second one is given up. With about a hundred bytes for each,
-/// they take 2 MiB.
-const KEYS_MAX: usize = 20_000;
+/// Which of the played caches has the present size.
+const PRESENT: usize = 1;
 
-/// Sampled gets that are remembered: when there are more, all counts are halved, so that what was lately weighs most.
+/// Keys that are followed, in all caches; with more, every second one is given up.
+const KEYS_MAX: usize = 7_000;
+
+/// Gets of sampled keys that are remembered: when there are more, all counts are halved, so that what was lately weighs
+/// most.
 const GETS_MAX: u64 = 1 << 17;
 
-/// Before so many sampled gets nothing is said ...
+/// Before so many of them nothing is said ...
 const GETS_MIN: u64 = 1_000;
 
 /// ... nor with fewer keys.
 const KEYS_MIN: usize = 200;
-
-/// Of a memory limit, what holds items, in percent, until evictions show how much it is: the rest is the index,
-/// bookkeeping, and gaps.
-const ITEMS_PERCENT: u64 = 90;
 
 /// The store remembers the key of one evicted item for so many bytes, newer ones at the cost of others.
 const BYTES_PER_GHOST: u64 = 512 * 8 / 5;
@@ -50,8 +56,8 @@ pub struct Totals {
     pub misses: u64,
     /// Live items removed to stay within the limit.
     pub evictions: u64,
-    /// Bytes that items take.
-    pub bytes: u64,
+    /// Items that are there.
+    pub items: u64,
     /// The memory limit.
     pub limit_bytes: u64,
 }
@@ -61,20 +67,23 @@ pub struct Totals {
 pub struct Advisor {
     /// Hashes with one of these bits are no longer followed.
     refused: AtomicU64,
+    uses: Arc<Uses>,
+    pending: Pending,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     simulation: Simulation,
+    /// For the next batch; empty.
+    batch: Vec<Access>,
     narrowed: u32,
-    limit_bytes: u64,
-    items_percent: u64,
-    /// Sampled, since counts were halved last and half of what was before.
-    sampled_gets: u64,
-    /// By how many keys each stands for.
+    room: Room,
+    /// Of sampled keys, by how many keys each stands for; since counts were halved last, and half of what was before.
     misses: [u64; SIZES],
-    /// Counted over the same time.
+    /// No item counts for more, see [`Room::item_bytes_max`].
+    item_bytes_max: u64,
+    /// Of all keys, over the same time.
     counted: Totals,
     last: Totals,
 }
@@ -83,40 +92,49 @@ impl Advisor {
     /// For a store with this memory limit, in which nothing is yet.
     pub fn new(limit_bytes: u64) -> Self {
         let mut state = State {
-            limit_bytes,
-            items_percent: ITEMS_PERCENT,
+            room: Room::new(limit_bytes),
             ..State::default()
         };
         state.resize();
         Self {
             refused: AtomicU64::new(0),
+            uses: state.simulation.uses(),
+            pending: Pending::default(),
             state: Mutex::new(state),
         }
     }
 
-    /// Tells what has been counted so far. To be called a few times a second: what has died is forgotten then.
+    /// Tells what has been counted so far. To be called about once in a second: what has died is forgotten then.
     pub fn tick(&self, totals: Totals, now_millis: u64) {
         let state = &mut *self.lock();
+        self.tell_all(state);
         state.count(totals);
-        state.measure(totals);
+        state
+            .room
+            .learn(&totals, state.simulation.resident(PRESENT));
+        state.resize();
         state.simulation.expire(now_millis, EXPIRED_MAX);
     }
 
     /// Begins to count anew; what is in the caches stays.
     pub fn reset(&self) {
         let state = &mut *self.lock();
-        (state.sampled_gets, state.misses) = (0, [0; SIZES]);
+        self.tell_all(state);
+        state.misses = [0; SIZES];
         state.counted = Totals::default();
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let simulation = self.lock().simulation.bytes();
+        simulation + Pending::BYTES_MAX
     }
 
     /// The hit ratios with each of the sizes, from 0 to 1, if enough is known; and keys that are followed.
     pub fn hit_ratios(&self) -> (Option<[f64; LIMITS.len()]>, u64) {
         let state = self.lock();
         let keys = state.simulation.len();
-        let is_enough = keys >= KEYS_MIN
-            && state.sampled_gets >= GETS_MIN
-            // They are counted a little later than they are sampled.
-            && state.counted.gets >= state.sampled_gets;
+        let is_enough = keys >= KEYS_MIN && state.sampled_gets() >= GETS_MIN;
         let ratios = is_enough.then(|| state.hit_ratios());
         (ratios, u64::try_from(keys).unwrap_or(u64::MAX))
     }
@@ -139,32 +157,59 @@ impl Advisor {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn tell_all(&self, state: &mut State) {
+        (0..LISTS).for_each(|number| self.tell(number, state));
+    }
+
+    /// Tells the caches what one of the lists has.
+    fn tell(&self, number: usize, state: &mut State) {
+        let mut batch = mem::take(&mut state.batch);
+        self.pending.swap(number, &mut batch);
+        for access in batch.drain(..) {
+            state.note(&access);
+            if state.simulation.len() > KEYS_MAX && state.narrowed < NARROWING_BITS {
+                self.refused.store(state.narrow(), Ordering::Relaxed);
+            }
+        }
+        state.batch = batch;
+    }
 }
 
 impl Sampler for Advisor {
-    fn follows(&self, hash: u64) -> bool {
-        hash & self.refused.load(Ordering::Relaxed) == 0
+    fn follows(&self, hash: u64, used: Use) -> bool {
+        let is_followed = hash & self.refused.load(Ordering::Relaxed) == 0;
+        is_followed && !(used == Use::Hit && self.uses.count(hash))
     }
 
-    fn note(&self, access: &Access) {
-        let state = &mut *self.lock();
-        state.note(access);
-        if state.simulation.len() > KEYS_MAX && state.narrowed < NARROWING_BITS {
-            self.refused.store(state.narrow(), Ordering::Relaxed);
+    fn note(&self, access: Access) {
+        let Some(number) = self.pending.push(access) else {
+            return;
+        };
+        // Who has it tells the rest soon.
+        match self.state.try_lock() {
+            Ok(mut state) => self.tell(number, &mut state),
+            Err(TryLockError::Poisoned(state)) => self.tell(number, &mut state.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
         }
     }
 
     fn flushed(&self, namespace: Option<NamespaceId>) {
+        let state = &mut *self.lock();
+        self.tell_all(state);
         let is_gone = |_, item: &Item| namespace.is_none_or(|id| id == item.namespace);
-        self.lock().simulation.remove_if(is_gone);
+        state.simulation.remove_if(is_gone);
     }
 }
 
 impl State {
     fn note(&mut self, access: &Access) {
+        if access.hash & self.refused() != 0 {
+            return;
+        }
         let now = access.now.as_millis();
         let item = access.item.map(|item| Item {
-            bytes: item.bytes,
+            bytes: item.bytes.min(self.item_bytes_max),
             dies: match item.expiry {
                 Expiry::Never => u64::MAX,
                 Expiry::At(at) => at.as_millis(),
@@ -172,9 +217,8 @@ impl State {
             namespace: item.namespace,
         });
         match (access.used, item) {
-            (Use::Get, real) => {
+            (Use::Hit | Use::Miss, real) => {
                 let hits = self.simulation.get(access.hash, real, now);
-                self.sampled_gets = self.sampled_gets.saturating_add(1);
                 let keys = self.keys_for_one();
                 for (misses, hit) in self.misses.iter_mut().zip(hits) {
                     if !hit {
@@ -183,8 +227,9 @@ impl State {
                 }
             }
             (Use::Set, Some(item)) => self.simulation.set(access.hash, item, now),
+            (Use::Touch, Some(item)) => self.simulation.touch(access.hash, item.dies),
             (Use::Delete, None) => self.simulation.delete(access.hash),
-            (Use::Set, None) | (Use::Delete, Some(_)) => {}
+            (Use::Set | Use::Touch, None) | (Use::Delete, Some(_)) => {}
         }
     }
 
@@ -193,24 +238,34 @@ impl State {
         1 << (SAMPLE_SHIFT + self.narrowed)
     }
 
-    /// Gives up half of the keys; returns the bits of the hash that those have which are not followed.
+    /// About so many gets were of sampled keys.
+    const fn sampled_gets(&self) -> u64 {
+        self.counted.gets / self.keys_for_one()
+    }
+
+    /// Of these bits of the hash, what is not followed has some.
+    const fn refused(&self) -> u64 {
+        ((1 << self.narrowed) - 1) << NARROWING_SHIFT
+    }
+
+    /// Gives up half of the keys; returns what is refused.
     fn narrow(&mut self) -> u64 {
         self.narrowed = self.narrowed.saturating_add(1);
-        let refused = ((1 << self.narrowed) - 1) << NARROWING_SHIFT;
+        let refused = self.refused();
         self.simulation.remove_if(|hash, _| hash & refused != 0);
         self.resize();
         refused
     }
 
     fn resize(&mut self) {
-        let (percent, keys) = (self.items_percent, self.keys_for_one());
-        let limit = self.limit_bytes;
+        let keys = self.keys_for_one();
+        let (room, limit) = (self.room.bytes(keys), self.room.limit_bytes() / keys);
         let limits = LIMITS.map(|(_, halves)| {
-            let limit = (limit / 2).saturating_mul(halves) / keys;
-            let ghosts = limit / BYTES_PER_GHOST;
-            let bytes = (limit / 100).saturating_mul(percent);
+            let ghosts = (limit / 2).saturating_mul(halves) / BYTES_PER_GHOST;
+            let bytes = (room / 2).saturating_mul(halves);
             (bytes, usize::try_from(ghosts).unwrap_or(usize::MAX))
         });
+        self.item_bytes_max = self.room.item_bytes_max(keys);
         self.simulation.resize(limits);
     }
 
@@ -224,25 +279,10 @@ impl State {
         let misses = since(totals.misses, self.last.misses);
         counted.misses = counted.misses.saturating_add(misses);
         self.last = totals;
-        if self.sampled_gets > GETS_MAX {
-            self.sampled_gets /= 2;
+        if self.sampled_gets() > GETS_MAX {
             self.misses = self.misses.map(|misses| misses / 2);
             self.counted.gets /= 2;
             self.counted.misses /= 2;
-        }
-    }
-
-    /// Learns how much of the memory holds items once it is full.
-    fn measure(&mut self, totals: Totals) {
-        let percent = if totals.evictions == 0 {
-            self.items_percent
-        } else {
-            let percent = totals.bytes.saturating_mul(100) / totals.limit_bytes.max(1);
-            percent.clamp(1, 100)
-        };
-        if (percent, totals.limit_bytes) != (self.items_percent, self.limit_bytes) {
-            (self.items_percent, self.limit_bytes) = (percent, totals.limit_bytes);
-            self.resize();
         }
     }
 
@@ -285,6 +325,9 @@ mod tests {
 
     const LIMIT: u64 = 32 << 20;
 
+    /// What the documentation says that it takes at most.
+    const BYTES_MAX: usize = 3 << 20;
+
     /// Gets of any of so many keys, stored with so many bytes where there is none.
     fn asked(keys: u64, value_len: usize) -> (Arc<Advisor>, Store) {
         let advisor = Arc::new(Advisor::new(LIMIT));
@@ -312,7 +355,7 @@ mod tests {
                     gets: step,
                     misses,
                     evictions: snapshot.evictions,
-                    bytes: snapshot.bytes,
+                    items: snapshot.curr_items,
                     limit_bytes: LIMIT,
                 };
                 advisor.tick(totals, 1);
@@ -345,11 +388,39 @@ mod tests {
     fn so_many_keys_are_followed_and_no_more() {
         let (advisor, store) = asked(u64::MAX, 50);
         let (_, keys) = advisor.hit_ratios();
-        assert!((5_000..=KEYS_MAX as u64).contains(&keys), "{keys}");
-        assert!(advisor.refused.load(Ordering::Relaxed) != 0);
+        assert!(
+            (KEYS_MAX as u64 / 3..=KEYS_MAX as u64).contains(&keys),
+            "{keys}"
+        );
+        assert!(advisor.follows(0, Use::Miss) && !advisor.follows(1 << NARROWING_SHIFT, Use::Miss));
+        let bytes = advisor.bytes();
+        assert!((BYTES_MAX / 4..=BYTES_MAX).contains(&bytes), "{bytes}");
         store.flush(Time::from_millis(2), Time::from_millis(2));
         assert_eq!(advisor.hit_ratios(), (None, 0));
         assert!(advisor.advice().sentence.starts_with("too few keys"));
+    }
+
+    #[test]
+    fn nobody_waits_for_the_caches_and_what_was_noted_meanwhile_is_told_later() {
+        let advisor = Advisor::new(LIMIT);
+        let note = |hash| {
+            advisor.note(Access {
+                hash,
+                used: Use::Miss,
+                item: None,
+                now: Time::from_millis(1),
+            });
+        };
+        let busy = advisor.state.lock().unwrap();
+        (0..100).for_each(|_| note(0));
+        drop(busy);
+        assert_eq!(advisor.lock().misses, [0; SIZES]);
+        // The second batch takes the first along.
+        (100..128).for_each(|_| note(0));
+        assert_eq!(advisor.lock().misses, [128 << SAMPLE_SHIFT; SIZES]);
+        note(0);
+        advisor.tick(Totals::default(), 1);
+        assert_eq!(advisor.lock().misses, [129 << SAMPLE_SHIFT; SIZES]);
     }
 
     #[test]

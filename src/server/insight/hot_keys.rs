@@ -5,11 +5,11 @@
 //! the bound of what may have been missed of that. What is told is below the truth by that much at most. All counts
 //! are halved every minute, so that who was hot an hour ago is not.
 
+use crate::chance::Chance;
 use crate::insight::{HotKey, HotKeys};
 use crate::nuthatch_metrics::float;
 use nuthatch_store::Time;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One request of a thread in so many is looked at.
@@ -28,47 +28,23 @@ const SEEN_MIN: u64 = 2;
 const HALF_LIFE_MILLIS: u64 = 60_000;
 
 /// The hot keys of one thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sampler {
-    /// Requests until the next is looked at; only that thread changes it.
-    until: AtomicU32,
-    random: AtomicU64,
+    chance: Chance<SAMPLED_REQUESTS>,
     seen: Mutex<Seen>,
-}
-
-impl Default for Sampler {
-    fn default() -> Self {
-        Self {
-            until: AtomicU32::new(SAMPLED_REQUESTS / 2),
-            random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
-            seen: Mutex::default(),
-        }
-    }
 }
 
 impl Sampler {
     /// A request for a key, which moved so many bytes of value. To be called by that thread alone.
     #[inline]
     pub(crate) fn note(&self, key: &[u8], bytes: usize) {
-        let until = self.until.load(Ordering::Relaxed);
-        if let Some(until) = until.checked_sub(1) {
-            self.until.store(until, Ordering::Relaxed);
-        } else {
+        if self.chance.picks() {
             self.look(key, bytes as u64);
         }
     }
 
     #[cold]
     fn look(&self, key: &[u8], bytes: u64) {
-        // xorshift64: a fixed distance would see the same request of a client that repeats itself.
-        let mut random = self.random.load(Ordering::Relaxed);
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.store(random, Ordering::Relaxed);
-        let distance = random % u64::from(2 * SAMPLED_REQUESTS - 1);
-        let distance = u32::try_from(distance).unwrap_or_default();
-        self.until.store(distance, Ordering::Relaxed);
         let seen = &mut *self.lock();
         seen.operations.add(key, 1, bytes);
         if bytes > 0 {
@@ -78,6 +54,15 @@ impl Sampler {
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory of the keys that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        let seen = self.lock();
+        [&seen.operations, &seen.bytes]
+            .map(Table::bytes)
+            .iter()
+            .sum()
     }
 
     /// Halves the counts if it is time; to be called from time to time.
@@ -118,6 +103,11 @@ struct Entry {
 }
 
 impl Table {
+    fn bytes(&self) -> usize {
+        let keys = self.entries.iter().map(|entry| entry.key.capacity());
+        keys.sum::<usize>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     fn add(&mut self, key: &[u8], count: u64, other: u64) {
         self.total = self.total.wrapping_add(count);
         let place = self.entries.iter().position(|entry| entry.key == key);

@@ -3,6 +3,7 @@
 use crate::insight::{Insight, LIMITS, NamespaceRow, Results};
 use crate::shared::Shared;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use nuthatch_store::NamespaceId;
 
 /// Keys whose share is told; the keys themselves are not.
 const RANKS: usize = 5;
@@ -14,8 +15,15 @@ pub(crate) fn set(shared: &Shared) {
     if !namespaces.is_empty() {
         describe_namespaces();
     }
-    for row in &namespaces {
+    // The last row is of what is in none.
+    let ids = (1..namespaces.len()).chain([0]);
+    let census = shared.census.read(shared);
+    for (row, id) in namespaces.iter().zip(ids) {
         set_namespace(row);
+        let id = NamespaceId::try_from(id).ok();
+        if let Some(ttl) = id.and_then(|id| census.namespace_ttls.get(&id)) {
+            gauge!("nuthatch_namespace_ttl_seconds", "namespace" => row.name.clone()).set(*ttl);
+        }
     }
     let hot_keys = insight.hot_keys();
     describe_gauge!(
@@ -48,6 +56,10 @@ fn describe_namespaces() {
     describe_gauge!(
         "nuthatch_namespace_bytes",
         "Bytes that items take by namespace."
+    );
+    describe_gauge!(
+        "nuthatch_namespace_ttl_seconds",
+        "Mean of the seconds until items expire, of those that do, by namespace, as a sample of the items tells."
     );
     describe_counter!(
         "nuthatch_namespace_evictions_total",

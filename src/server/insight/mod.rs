@@ -5,9 +5,12 @@ mod advisor;
 mod hot_keys;
 pub(crate) mod metrics;
 mod namespaces;
+mod pending;
+mod room;
 mod rules;
 mod simulation;
 pub(crate) mod stats;
+mod uses;
 
 pub use advisor::{Advisor, Totals};
 pub(crate) use hot_keys::{Sampler as HotKeySampler, merge as merge_hot_keys};

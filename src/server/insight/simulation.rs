@@ -3,17 +3,16 @@
 //! Four caches that evict as the store does (S3-FIFO, see its `evict.rs`) are played with the uses of the sampled keys,
 //! each with its size scaled down like the sample (Waldspurger, ATC '17). An item has one entry for all of them.
 
+use crate::insight::uses::{FREQUENCY_MAX, Uses};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// Caches that are played.
 pub(crate) const SIZES: usize = 4;
 
 /// The small queue's share, as in the store: a tenth.
 const SMALL_SHARE: u64 = 10;
-
-/// As in the store: more uses than this do not count.
-const FREQUENCY_MAX: u8 = 3;
 
 /// Stale places that a queue may have beside as many as it has entries.
 const STALE_MAX: usize = 64;
@@ -40,6 +39,10 @@ struct Spot {
 impl Spot {
     const fn is_resident(self) -> bool {
         matches!(self.state, State::Small | State::Main)
+    }
+
+    fn add_uses(&mut self, count: u8) {
+        self.frequency = self.frequency.saturating_add(count).min(FREQUENCY_MAX);
     }
 }
 
@@ -95,6 +98,8 @@ pub(crate) struct Simulation {
     free: Vec<u32>,
     places: HashMap<u64, u32, RandomState>,
     caches: [Cache; SIZES],
+    /// Of the items that all caches have.
+    uses: Arc<Uses>,
     stamp: u32,
     /// The next entry to be looked at by [`Self::expire`].
     next: usize,
@@ -111,6 +116,43 @@ impl Simulation {
         }
     }
 
+    /// What counts hits that are hits in all caches, and need not be told here.
+    pub(crate) fn uses(&self) -> Arc<Uses> {
+        Arc::clone(&self.uses)
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let queues = self.caches.iter().flat_map(|cache| {
+            let queues = [&cache.small, &cache.main, &cache.ghosts];
+            queues.map(|queue| queue.places.capacity())
+        });
+        let lists = [
+            self.entries.capacity() * size_of::<Option<Entry>>(),
+            self.free.capacity() * size_of::<u32>(),
+            // Of eight buckets of a table, seven are used at most; each has a byte besides.
+            self.places.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1),
+            queues.sum::<usize>() * size_of::<(u32, u32)>(),
+            self.uses.bytes(),
+        ];
+        lists.iter().sum()
+    }
+
+    /// Items that one of the caches has, and their bytes.
+    pub(crate) fn resident(&self, number: usize) -> (usize, u64) {
+        let queues = self
+            .caches
+            .get(number)
+            .map(|cache| [&cache.small, &cache.main]);
+        let queues = queues.into_iter().flatten();
+        queues.fold((0, 0), |(len, bytes), queue| {
+            (
+                len.saturating_add(queue.len),
+                bytes.saturating_add(queue.bytes),
+            )
+        })
+    }
+
     /// Keys that have an entry, evicted ones that are remembered included.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
@@ -123,17 +165,26 @@ impl Simulation {
         if let Some(entry) = self.live(hash, now) {
             for (hit, spot) in hits.iter_mut().zip(&mut entry.spots) {
                 *hit = spot.is_resident();
-                if *hit && spot.frequency < FREQUENCY_MAX {
-                    spot.frequency = spot.frequency.saturating_add(1);
+                if *hit {
+                    spot.add_uses(1);
                 }
             }
         }
-        if let Some(item) = real
-            && hits.contains(&false)
-        {
+        if !hits.contains(&false) {
+            // Another item may have taken its cell.
+            self.uses.begin(hash);
+        } else if let Some(item) = real {
             self.store(hash, item);
         }
         hits
+    }
+
+    /// An item has another expiry.
+    pub(crate) fn touch(&mut self, hash: u64, dies: u64) {
+        let slot = self.places.get(&hash).copied();
+        if let Some(entry) = slot.and_then(|slot| self.entry_mut(slot)) {
+            entry.item.dies = dies;
+        }
     }
 
     /// An item is stored in all caches.
@@ -198,9 +249,13 @@ impl Simulation {
         };
         let old = std::mem::replace(&mut entry.item, item);
         let spots = entry.spots;
+        let is_written_over = |spot: Spot| spot.is_resident() && old.bytes == item.bytes;
+        if spots.into_iter().all(is_written_over) {
+            self.uses.begin(hash);
+            return;
+        }
         for (number, spot) in spots.into_iter().enumerate() {
-            if spot.is_resident() && old.bytes == item.bytes {
-                // Written over.
+            if is_written_over(spot) {
                 continue;
             }
             self.leave(slot, number, old.bytes);
@@ -213,6 +268,10 @@ impl Simulation {
         }
         // Once it is in all of them, or it could be forgotten on the way.
         (0..SIZES).for_each(|number| self.evict(number));
+        let is_everywhere = |entry: &Entry| entry.spots.into_iter().all(Spot::is_resident);
+        if self.entry(slot).is_some_and(is_everywhere) {
+            self.uses.begin(hash);
+        }
     }
 
     /// The slot of a key, a new one if it has none.
@@ -297,9 +356,11 @@ impl Simulation {
     }
 
     fn remove(&mut self, slot: u32) {
-        let Some(bytes) = self.entry(slot).map(|entry| entry.item.bytes) else {
+        let Some(entry) = self.entry(slot) else {
             return;
         };
+        let bytes = entry.item.bytes;
+        self.uses.end(entry.hash);
         for number in 0..SIZES {
             self.leave(slot, number, bytes);
         }
@@ -322,10 +383,21 @@ impl Simulation {
             let cache = self.caches.get_mut(number)?;
             let (slot, stamp) = cache.queue(state)?.places.pop_front()?;
             let spot = self.entry(slot).and_then(|entry| entry.spots.get(number));
-            if let Some(spot) = spot.filter(|spot| spot.stamp == stamp) {
-                return Some((slot, spot.frequency));
+            if spot.is_some_and(|spot| spot.stamp == stamp) {
+                return Some((slot, self.frequency(slot, number)));
             }
         }
+    }
+
+    /// How often an item was used, with what has been counted elsewhere.
+    fn frequency(&mut self, slot: u32, number: usize) -> u8 {
+        let uses = Arc::clone(&self.uses);
+        let Some(entry) = self.entry_mut(slot) else {
+            return 0;
+        };
+        let count = uses.take(entry.hash);
+        entry.spots.iter_mut().for_each(|spot| spot.add_uses(count));
+        entry.spots.get(number).map_or(0, |spot| spot.frequency)
     }
 
     /// Evicts from one of the caches what it has no room for.
@@ -344,8 +416,13 @@ impl Simulation {
             let Some((slot, frequency)) = self.oldest(number, state) else {
                 break;
             };
-            let bytes = self.entry(slot).map_or(0, |entry| entry.item.bytes);
+            let (bytes, hash) = self
+                .entry(slot)
+                .map_or((0, 0), |entry| (entry.item.bytes, entry.hash));
             self.leave(slot, number, bytes);
+            if frequency == 0 {
+                self.uses.end(hash);
+            }
             match (state, frequency) {
                 (State::Small, 0) => self.enter(slot, number, State::Ghost, 0),
                 (State::Small, _) => self.enter(slot, number, State::Main, 0),
@@ -370,129 +447,4 @@ impl Simulation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ITEM: Item = Item {
-        bytes: 10,
-        dies: u64::MAX,
-        namespace: 0,
-    };
-
-    /// Caches with room for so many items.
-    fn simulation(items: [u64; SIZES]) -> Simulation {
-        let mut simulation = Simulation::default();
-        simulation.resize(items.map(|items| (items * ITEM.bytes, 100)));
-        simulation
-    }
-
-    #[test]
-    fn larger_caches_have_more() {
-        let mut simulation = simulation([1, 2, 4, 8]);
-        for hash in 0..8 {
-            simulation.set(hash, ITEM, 0);
-        }
-        let hits: Vec<_> = (0..8).map(|hash| simulation.get(hash, None, 0)).collect();
-        let count = |number: usize| hits.iter().filter(|hits| hits[number]).count();
-        assert_eq!([0, 1, 2, 3].map(count), [1, 2, 4, 8]);
-        assert!(hits[7].iter().all(|hit| *hit) && hits[0][3] && !hits[0][2]);
-    }
-
-    #[test]
-    fn what_is_used_stays_and_who_comes_back_soon_is_let_in() {
-        let mut simulation = simulation([10; SIZES]);
-        for hash in 0..10 {
-            simulation.set(hash, ITEM, 0);
-        }
-        assert!(simulation.get(3, None, 0)[0]);
-        for hash in 10..20 {
-            simulation.set(hash, ITEM, 0);
-        }
-        assert!(simulation.get(3, None, 0)[0], "used");
-        assert!(!simulation.get(4, None, 0)[0], "not used");
-        simulation.set(4, ITEM, 0);
-        // A scan takes nothing of the main queue.
-        for hash in 100..200 {
-            simulation.set(hash, ITEM, 0);
-        }
-        assert!(simulation.get(4, None, 0)[0] && simulation.get(3, None, 0)[0]);
-    }
-
-    #[test]
-    fn a_hit_elsewhere_fills_the_caches_that_miss() {
-        let mut simulation = simulation([10; SIZES]);
-        assert_eq!(simulation.get(1, None, 0), [false; SIZES]);
-        assert_eq!(simulation.get(1, Some(ITEM), 0), [false; SIZES]);
-        assert_eq!(simulation.get(1, Some(ITEM), 0), [true; SIZES]);
-        simulation.delete(1);
-        assert_eq!(
-            (simulation.get(1, None, 0), simulation.len()),
-            ([false; SIZES], 0)
-        );
-    }
-
-    #[test]
-    fn what_dies_is_gone() {
-        let mut simulation = simulation([10; SIZES]);
-        for hash in 0..4 {
-            simulation.set(
-                hash,
-                Item {
-                    dies: 5 + hash,
-                    ..ITEM
-                },
-                0,
-            );
-        }
-        assert!(simulation.get(0, None, 4)[0] && !simulation.get(0, None, 5)[0]);
-        simulation.expire(7, 100);
-        assert_eq!(simulation.len(), 1);
-        simulation.remove_if(|hash, _| hash == 3);
-        assert_eq!(simulation.len(), 0);
-    }
-
-    #[test]
-    fn books_and_queues_agree_after_anything() {
-        let mut simulation = simulation([3, 7, 20, 50]);
-        let mut random = 1_u64;
-        for step in 0..200_000_u64 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let hash = random % 97;
-            let item = Item {
-                bytes: 1 + random % 30,
-                dies: step + random % 1_000,
-                namespace: 0,
-            };
-            match random >> 32 & 7 {
-                0 => simulation.delete(hash),
-                1 | 2 => simulation.set(hash, item, step),
-                3 => simulation.expire(step, 3),
-                _ => drop(simulation.get(hash, Some(item), step)),
-            }
-        }
-        for (number, cache) in simulation.caches.iter().enumerate() {
-            for (state, queue) in [
-                (State::Small, &cache.small),
-                (State::Main, &cache.main),
-                (State::Ghost, &cache.ghosts),
-            ] {
-                let entries = simulation.entries.iter().flatten();
-                let held: Vec<u64> = entries
-                    .filter(|entry| entry.spots[number].state == state)
-                    .map(|entry| entry.item.bytes)
-                    .collect();
-                assert_eq!((held.len(), held.iter().sum()), (queue.len, queue.bytes));
-                // There are 97 keys.
-                assert!(queue.places.len() <= 2 * 97 + STALE_MAX + 1);
-            }
-            assert!(cache.small.bytes + cache.main.bytes <= cache.capacity);
-            assert!(cache.ghosts.len <= cache.ghosts_max);
-        }
-        assert_eq!(
-            simulation.len(),
-            simulation.entries.iter().flatten().count()
-        );
-    }
-}
+mod tests;
