@@ -192,11 +192,13 @@ def test_kubernetes_finds_what_manifests_name():
     assert {
         port["targetPort"]: port["port"] for port in manifest("service")["spec"]["ports"]
     } == ports
-    for name in ("statefulset", "poddisruptionbudget", "podmonitor"):
+    for name in ("statefulset", "poddisruptionbudget"):
         assert manifest(name)["spec"]["selector"] == {"matchLabels": labels}, name
-    monitor = manifest("podmonitor")["spec"]
-    (endpoint,) = monitor["podMetricsEndpoints"]
-    assert endpoint["port"] in ports
+    service, monitor = manifest("service"), manifest("servicemonitor")["spec"]
+    labels = service["metadata"]["labels"]
+    assert monitor["selector"] == {"matchLabels": labels}
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
     # The alerts select by it.
     assert labels[monitor["jobLabel"]] == "nuthatch"
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
