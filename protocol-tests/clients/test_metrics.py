@@ -1,5 +1,6 @@
 """/metrics against memcached's exporter, read by the parser of Prometheus' own client and by promtool."""
 
+import os
 import random
 import re
 import resource
@@ -39,8 +40,8 @@ OF_THE_SYSTEM = {
 }
 
 MEMORY_ERROR_MAX = 0.05
-# Of a daemon that has stored nothing: tables that are there and not yet used.
-MEMORY_ERROR_BYTES_MAX = 1 << 20
+# Of a daemon that has stored little: pages that the allocator has and that nobody has touched.
+MEMORY_ERROR_BYTES_MAX = 2 << 20
 CONNECTIONS = 900
 READERS = 2000
 
@@ -192,7 +193,7 @@ def fill_with_small(client, _connected):
 
 def fill_with_large(client, _connected):
     for number in range(400):
-        client.set(f"key-{number}", bytes(300_000))
+        client.set(f"key-{number}", os.urandom(300_000))
 
 
 def fill_and_empty(client, _connected):
@@ -206,12 +207,12 @@ def fill_with_compressible(client, _connected):
 
 
 def fill_with_connections(client, connected):
-    """Each of them has stored something, and one in ten has sent half a value."""
+    """Each of them has stored something, and one in ten has sent most of a value."""
     for number in range(CONNECTIONS):
         wire = connected.enter_context(Wire(client.server))
         assert wire.ask(b"set key-%d 0 0 1000\r\n%s" % (number, b"v" * 1000)) == b"STORED"
         if number % 10 == 0:
-            wire.socket.sendall(b"set half 0 0 100000\r\n" + b"v" * 50_000)
+            wire.socket.sendall(b"set half 0 0 100000\r\n" + b"v" * 99_000)
 
 
 def fill_with_readers_that_wait(client, connected):
@@ -272,4 +273,4 @@ def test_memory_by_state_sums_to_what_the_system_says(start, fill):
                 }
                 if is_explained(states, resident) or time.monotonic() > deadline:
                     break
-    assert is_explained(states, resident), (resident, states)
+    assert is_explained(states, resident), (resident, sum(states.values()), states)

@@ -112,6 +112,7 @@ COLUMNS = {
 
 TABLES = {"/commands", "/latency_seconds", "/keys/namespaces"}
 TRIES_MAX = 10
+HOUR = 3600
 
 
 def number(text):
@@ -280,10 +281,14 @@ def test_it_asks_nothing_while_paused_or_hidden(browser, loaded):
 def test_it_says_that_nobody_answers_and_asks_less(browser, tmp_path):
     context = browser.new_context()
     page = context.new_page()
-    page.clock.install()
+    page.clock.install(time=0)
     with administered(tmp_path) as admin:
         page.goto(admin.url)
         expect(page.locator("#live")).to_contain_text("follows")
+        # From here on the page's clock moves when it is told to, not while the machine is busy.
+        with page.expect_response("**/api/v1/stats*") as asked:
+            page.clock.pause_at(HOUR)
+        asked.value.finished()
     for pause in (4, 8, 16, 32, 60, 60):
         page.clock.run_for(pause * 1000)
         expect(page.locator("#live")).to_contain_text(f"Next try in {pause} s.")

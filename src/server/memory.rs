@@ -48,7 +48,8 @@ fn stored(store: &Snapshot) -> [u64; 4] {
     let bookkeeping = (store.charged_bytes)
         .saturating_sub(segments)
         .saturating_sub(store.large_bytes)
-        .saturating_sub(store.table_bytes);
+        .saturating_sub(store.table_bytes)
+        .saturating_sub(store.unused_bytes);
     let free = (segments.saturating_sub(packed)).saturating_add(store.spare_bytes);
     [store.bytes, free, store.table_bytes, bookkeeping]
 }
@@ -65,14 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_store_is_charged_for_is_split_without_remainder() {
+    fn what_the_store_is_charged_for_and_has_is_split_without_remainder() {
         let mut store = Snapshot::default();
         store.segments = 10;
         store.segment_len = 100;
         store.bytes = 700;
         store.large_bytes = 200;
         store.table_bytes = 30;
-        store.charged_bytes = 10 * 100 + 200 + 30 + 7;
+        store.charged_bytes = 10 * 100 + 200 + 30 + 7 + 13;
+        store.unused_bytes = 13;
         store.spare_bytes = 11;
         assert_eq!(stored(&store), [700, 500 + 11, 30, 7]);
     }

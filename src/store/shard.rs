@@ -266,6 +266,7 @@ impl Writer {
         snapshot.bytes += count(live) + self.large_bytes();
         snapshot.large_bytes += self.large_bytes();
         snapshot.charged_bytes += self.charged();
+        snapshot.unused_bytes += count(self.segment_len.saturating_sub(self.scratch.capacity()));
         snapshot.segments += count(self.allocated());
         snapshot.segment_len = count(self.segment_len);
         for segment in self.segments.iter().filter(|segment| segment.used) {

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub large_bytes: u64,
     /// Bytes charged against the limit: what holds the items, free or not, and their index.
     pub charged_bytes: u64,
+    /// Those of `charged_bytes` that no memory was taken for so far: buffers of shards that have not evicted yet.
+    pub unused_bytes: u64,
     /// Bytes charged besides: values that are still arriving ...
     pub arriving_bytes: u64,
     /// ... values that readers alone hold: given up since, or decompressed for them ...
