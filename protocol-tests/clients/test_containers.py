@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 
 from servers import NUTHATCH, ROOT, Server, announced_port, running
 from wire import Wire
@@ -177,6 +178,15 @@ def test_kubernetes_knows_every_field(name, version):
     command = [SCRIPTS / "kubernetes-validate", "--strict", "-k", version]
     said = subprocess.run([*command, KUBERNETES / f"{name}.yaml"], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_prometheus_operator_knows_every_field():
+    monitor = manifest("servicemonitor")
+    # What it does not know is not there afterwards.
+    known = ServiceMonitor.model_validate(monitor).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
+    assert known == monitor
 
 
 def test_kubernetes_finds_what_manifests_name():
