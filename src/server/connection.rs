@@ -15,8 +15,7 @@ use crate::watch::Streams;
 use crate::worker::Worker;
 use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
 use nuthatch_store::{NewValue, PREFETCH_MAX};
-use std::io;
-use std::os::fd::RawFd;
+use std::{io, os::fd::RawFd};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::trace;
@@ -47,8 +46,7 @@ where
     };
     if worker.shared().access.has_logins() {
         // In a box, or every idle connection would have room for it.
-        let may_stay = Box::pin(peer.log_in(&mut decoder, &mut input)).await;
-        if !may_stay {
+        if !Box::pin(peer.log_in(&mut decoder, &mut input)).await {
             return;
         }
     }
@@ -61,7 +59,7 @@ where
             Err(_) => break "error",
         }
         match peer.answer(&mut decoder, &mut input).await {
-            Ok(Next::Read) => input.release(worker.buffers()),
+            Ok(Next::Read) => {}
             Ok(Next::Close) => break "normal",
             Err(_) => break "error",
         }
@@ -147,12 +145,10 @@ where
             return false;
         };
         *input = Input::new(rest);
-        let answered = self.answer(decoder, input).await;
-        input.release(self.worker.buffers());
-        matches!(answered, Ok(Next::Read))
+        matches!(self.answer(decoder, input).await, Ok(Next::Read))
     }
 
-    /// Answers all whole requests in `input`.
+    /// Answers all whole requests in `input`, and lets go of them.
     async fn answer(
         &mut self,
         decoder: &mut RequestDecoder,
@@ -206,6 +202,10 @@ where
             input.consume(used);
             self.give_way(&mut turn).await?;
         };
+        input.release(self.worker.buffers());
+        if self.output.set_aside(self.worker.buffers()) {
+            self.worker.let_others_go_first().await;
+        }
         self.flush(&mut turn).await?;
         if let Some(sample) = sample {
             self.worker.end_sample(sample);
