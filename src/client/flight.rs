@@ -147,6 +147,11 @@ impl Flight {
 
     /// Has the node choose who loads what is missing. `None` if something is there that is to be replaced: the server's
     /// choice of who does so is made once, and dies with who it is.
+    ///
+    /// A round trip of its own, though the look that every call begins with could keep the place too: a caller that is
+    /// dropped, or times out, before it has the answer would leave a place that nobody fills, and all others would wait
+    /// for it until the lock's time is over. Only a flight outlives its callers, and a task for each hit is too much for
+    /// one round trip of each load; also, whoever was chosen would have to give the lease to a flight that is under way.
     async fn take_lease(&self) -> Result<Option<Turn>, Error> {
         let at = clock::now();
         let life = Ttl::after(self.policy.lock_ttl).exptime();

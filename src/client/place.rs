@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::gutter::Spot;
-use crate::node::Node;
+use crate::node::{Node, Told};
 use crate::op::{Op, Verb, WireKey};
 use crate::reply::{RawItem, Reply};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Place {
             && let Some(home) = &aside.home
             && !self.outdate(home).await
         {
-            return Err(unavailable(home, "has missed more than is remembered"));
+            return Err(unavailable(home, "cannot be told what it missed"));
         }
         let spot = aside.gutter.as_ref();
         let detour = spot.and_then(|spot| Some((spot, verb.in_gutter(spot.life_max)?)));
@@ -75,10 +75,14 @@ impl Place {
         }
     }
 
-    /// What a node that is down has of the key is about to be outdated: it forgets it before it is read again. Whether it
-    /// is sure to.
+    /// What a node has of the key is about to be outdated elsewhere: it forgets it before it is read again. Whether it is
+    /// sure to. One that is ejected may be back in the ring by now.
     async fn outdate(&self, node: &Arc<Node>) -> bool {
-        node.remember(vec![self.op(Verb::Delete)]).await || node.is_flushed_after_overflow()
+        match node.tell(vec![self.op(Verb::Delete)]).await {
+            Told::Now => true,
+            Told::Later => node.is_down(),
+            Told::TooMuch => node.is_down() && node.is_flushed_after_overflow(),
+        }
     }
 
     /// The same key in the gutter, and how long anything lives there, if its node is down.
@@ -114,5 +118,39 @@ fn unavailable(home: &Node, what: &str) -> Error {
     Error::Unavailable {
         node: Arc::clone(home.label()),
         why: format!("it is ejected, and {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, KeyPolicy, Ttl};
+    use nuthatch_protocol::StorageMode;
+    use protocol_tests::nuthatch::Nuthatch;
+
+    #[tokio::test]
+    async fn a_node_that_is_in_the_ring_again_has_heard_of_a_change_that_began_before() {
+        let servers = [0; 2].map(|_| Nuthatch::start(&[]).unwrap());
+        let nodes = servers.iter().map(|server| server.address().to_string());
+        let client = nodes.fold(Client::builder(), crate::Builder::node);
+        let client = client.build().await.unwrap();
+        client.set("k", "old", Ttl::NEVER).await.unwrap();
+
+        let topology = client.inner().topology.load_full();
+        let home = Arc::clone(topology.node(b"k").unwrap());
+        let ejected = topology.without(&[Arc::clone(&home)]).unwrap();
+        let key = KeyPolicy::Reject.wire_key(b"k").unwrap();
+        let place = ejected.place(key, b"k").unwrap();
+        assert!(!Arc::ptr_eq(&place.node, &home));
+        // The client's ring is the whole one again.
+        let new = client.inner().encode("new").unwrap();
+        let set = Verb::Store(new.store(StorageMode::Set, Ttl::NEVER.exptime()));
+        let stored = place.call(set).await.unwrap();
+        assert!(matches!(stored, Reply::Done(_)), "{stored:?}");
+        assert_eq!(client.get::<String>("k").await.unwrap(), None);
+        // Once: what is stored from now on stays.
+        client.set("k", "newer", Ttl::NEVER).await.unwrap();
+        assert!(home.replay().await);
+        assert_eq!(client.get::<String>("k").await.unwrap().unwrap(), "newer");
     }
 }
