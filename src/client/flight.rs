@@ -382,11 +382,9 @@ impl Flight {
         if let Some(fill) = fill {
             ops.push(fill);
             ops.extend(self.side_op());
-            if let Some(lease) = lease {
-                lease.give_up();
-            }
         }
         let (is_fill, checks_side) = (!ops.is_empty(), ops.len() > 1);
+        // Of a lease too: it does nothing to what was stored in its place, and a node may refuse to store.
         let release = lock.as_ref().and_then(Lock::release_op);
         // Where that takes a question first.
         let release_later = lock.filter(|_| release.is_none());
