@@ -131,6 +131,9 @@ mod tests {
         near.keep(&key(), &item, during);
         assert_eq!(near.get(&key()), None);
         near.keep(&key(), &item, near.ticket());
+        assert_eq!(near.get(&key()), Some(item.clone()));
+        // Nor does it take the place of what is right.
+        near.keep(&key(), &RawItem::default(), during);
         assert_eq!(near.get(&key()), Some(item));
         near.clear();
         assert_eq!(near.get(&key()), None);

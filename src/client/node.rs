@@ -251,7 +251,8 @@ impl Node {
         // A connection that opens tells it what was in the journal until then; this was added later if it is up now.
         if !self.is_down() {
             let patience = self.shared.settings.timeouts.operation;
-            if timeout(patience, self.replay()).await == Ok(true) {
+            // What others have added since, they tell.
+            if let Ok(Some(_)) = timeout(patience, self.replay_once()).await {
                 return Told::Now;
             }
         }
@@ -288,10 +289,15 @@ impl Node {
 
     /// Tells a node that is not down what it missed; whether nothing is left.
     pub(crate) async fn replay(&self) -> bool {
+        self.replay_once().await == Some(true)
+    }
+
+    /// The same; `None` if it has not heard all that was there.
+    async fn replay_once(&self) -> Option<bool> {
         // Nothing is told twice: it could undo what was done in between.
         let _turn = self.replaying.lock().await;
         if self.is_down() {
-            return false;
+            return None;
         }
         let flush = self.is_flushed_after_overflow();
         let missed = self.shared.journal.lock().await;
@@ -301,7 +307,7 @@ impl Node {
         if !ops.is_empty() {
             let heard = self.call_many(ops).await;
             if heard.map_or(true, |replies| Replay::refusal(&replies).is_some()) {
-                return false;
+                return None;
             }
         }
         let mut missed = self.shared.journal.lock().await;
@@ -311,7 +317,7 @@ impl Node {
             // While others cannot add anything: who does so next starts anew.
             self.is_replaying.store(false, Ordering::SeqCst);
         }
-        is_empty
+        Some(is_empty)
     }
 
     pub(crate) fn is_flushed_after_overflow(&self) -> bool {

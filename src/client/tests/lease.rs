@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::database::{Database, SECOND, fetch, fetch_by, one_refreshes, policy, value};
+use support::server::until;
 use support::{builder, opaque, serve, without_meta};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -84,11 +85,11 @@ async fn a_place_that_is_kept_is_a_miss_and_its_holder_renews_it() {
         database.wait_for_loads(1).await;
         // First as the server made it, then as its holder has renewed it.
         for is_renewed in [false, true] {
-            while is_renewed
-                != ask(address, "mg k f\r\n")
-                    .await
-                    .starts_with("HD f1308622851")
-            {}
+            let has_state = async || {
+                let answer = ask(address, "mg k f\r\n").await;
+                is_renewed == answer.starts_with("HD f1308622851")
+            };
+            until(has_state).await;
             assert_eq!(client.get::<String>("k").await.unwrap(), None);
             assert_eq!(client.get_item("k").await.unwrap(), None);
             let many = client.get_many::<_, String>(&["k", "other"]).await;
