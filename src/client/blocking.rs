@@ -24,7 +24,11 @@ use tokio::runtime::{self, Runtime};
 
 /// A client whose calls block. Cheap to clone; clones share everything, and may be used by many threads at once.
 ///
-/// Its connections are served by one thread of their own. It must not be used within a runtime: that would block it.
+/// Its connections are served by one thread of their own.
+///
+/// # Panics
+/// Each call does, and the drop of the last clone, in asynchronous code: it would block the runtime that runs it. There,
+/// use [`crate::Client`].
 #[derive(Clone, Debug)]
 pub struct Client {
     client: crate::Client,

@@ -128,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// How long anything may take.
+    /// How long anything may take: [`Timeouts::lan`] at first.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
@@ -236,7 +236,7 @@ impl Builder {
     }
 
     /// How long the mark of an invalidation lives: longer than the longest load, what replicas of the database lag
-    /// behind, and two seconds. 12 s at first. The same for all clients of a fleet.
+    /// behind, and two seconds. 12 s at first, at least 3 s. The same for all clients of a fleet.
     #[must_use]
     pub fn tombstone(mut self, life: Duration) -> Self {
         self.options.tombstone = life;
@@ -279,8 +279,8 @@ impl Builder {
         self
     }
 
-    /// How long anything lives in the gutter: 10 s at first. If a node goes down twice within this time, what was kept in
-    /// the gutter the first time may be read again.
+    /// How long anything lives in the gutter: 10 s at first, at least 2 s. If a node goes down twice within this time, what
+    /// was kept in the gutter the first time may be read again.
     #[must_use]
     pub fn gutter_life(mut self, life: Duration) -> Self {
         self.gutter_life = life;

@@ -1,14 +1,14 @@
 //! [`Client`]: one method for each command about one key.
 
 use crate::builder::{Builder, Options};
-use crate::codec::{Encoded, LEASE, NOTHING, TOMBSTONE};
+use crate::codec::Encoded;
 use crate::counters::Tally;
 use crate::near::{Change, Near};
 use crate::node::Settings;
 use crate::op::{Verb, WireKey};
 use crate::place::Place;
 use crate::refresh::Flights;
-use crate::reply::{RawItem, Reply};
+use crate::reply::{RawItem, Reply, hit};
 use crate::topology::Topology;
 use crate::{Decode, Encode, Error, NodeAddress, Payload, TimeLeft, Ttl};
 use arc_swap::ArcSwap;
@@ -183,17 +183,6 @@ impl Inner {
         };
         let options = &self.options;
         options.codec.decode(encoded, options.value_len_max)
-    }
-}
-
-/// The item that a lookup found; marks of this client's own are misses.
-pub(crate) fn hit(reply: Reply) -> Option<RawItem> {
-    match reply {
-        Reply::Item(item) if item.is_place() => None,
-        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING | LEASE) => {
-            Some(item)
-        }
-        _ => None,
     }
 }
 
@@ -417,8 +406,20 @@ impl Client {
         value: &T,
         ttl: Ttl,
     ) -> Result<CasOutcome, Error> {
+        let place = self.0.place(key)?;
+        self.store_at(&place, mode, value, ttl).await
+    }
+
+    pub(crate) async fn store_at<T: Encode + ?Sized>(
+        &self,
+        place: &Place,
+        mode: StorageMode,
+        value: &T,
+        ttl: Ttl,
+    ) -> Result<CasOutcome, Error> {
         let store = self.0.encode(value)?.store(mode, ttl.exptime());
-        let reply = self.change(key, Verb::Store(store)).await?;
+        let _change = self.0.change(&place.key);
+        let reply = place.call(Verb::Store(store)).await?;
         Ok(match reply {
             Reply::Done(_) => CasOutcome::Stored,
             Reply::NotFound => CasOutcome::Gone,

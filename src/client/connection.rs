@@ -216,9 +216,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let number = self.next_opaque.wrapping_sub(1);
             self.output.put(op, dialect, number)
         });
-        if self.in_flight.is_empty() {
-            self.silent_ticks = 0;
-        }
         self.in_flight.push_back(InFlight {
             opaque,
             submission,
@@ -421,5 +418,48 @@ impl Output {
             }
             None => self.tail.advance(len.min(self.tail.len())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyPolicy;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::{Instant, sleep};
+
+    /// The clock stands still, and goes on to what is waited for next when nobody has anything else to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_given_up_when_it_was_silent_for_so_long_while_it_owed_a_reply() {
+        let stall = Duration::from_secs(8);
+        let limits = Limits {
+            stall,
+            value_len_max: 1024,
+        };
+        let (near, mut far) = tokio::io::duplex(1024);
+        let (sender, mut queue) = mpsc::channel(1);
+        let mut connection = Connection::new(near, Dialect::Classic, &limits);
+        let serving = tokio::spawn(async move { connection.serve(None, &mut queue).await });
+        // Nothing is owed.
+        sleep(stall * 100).await;
+        let get = Op {
+            key: KeyPolicy::Reject.wire_key(b"k").unwrap(),
+            verb: Verb::Get,
+        };
+        let (caller, reply) = oneshot::channel();
+        sender.send(Submission::One(get, caller)).await.unwrap();
+        // A reply that takes its time, but comes.
+        for part in ["VALUE k", " 0 ", "1"] {
+            sleep(Duration::from_millis(7999)).await;
+            assert!(!serving.is_finished(), "before {part}");
+            far.write_all(part.as_bytes()).await.unwrap();
+        }
+        let began = Instant::now();
+        let end = serving.await.unwrap();
+        assert!(matches!(end, End::Broken(_)), "{end:?}");
+        assert!(reply.await.unwrap().unwrap_err().was_sent);
+        let silence = began.elapsed();
+        let tick = stall / STALL_TICKS;
+        assert!(silence >= stall && silence <= stall + tick, "{silence:?}");
     }
 }

@@ -73,7 +73,7 @@ impl Discovery {
         }
     }
 
-    /// How often it is asked: every 30 s at first.
+    /// How often it is asked: every 30 s at first, at least 10 ms.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
         self.interval = interval.max(INTERVAL_MIN);

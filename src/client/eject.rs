@@ -96,6 +96,10 @@ impl Eject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Verb;
+    use crate::place::tests::{home, places};
+    use protocol_tests::nuthatch::Nuthatch;
+    use tokio::sync::Semaphore;
 
     #[test]
     fn a_third_may_be_ejected_at_least_one_and_never_all() {
@@ -114,5 +118,27 @@ mod tests {
         assert_eq!(ejected(101, 9), ["a", "b", "c"]);
         assert_eq!(ejected(101, 8), ["a", "b"]);
         assert!(ejected(101, 1).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_hear_what_it_missed_stays_out_of_the_ring() {
+        let other = Nuthatch::start(&[]).unwrap();
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let (address, mut hears) = home("SERVER_ERROR no\r\n", gate).await;
+        tokio::spawn(async move { while hears.recv().await.is_some() {} });
+        let (client, places) = places(&address, &other, 1).await;
+        let node = places[0].at_home().unwrap().node;
+        let inner = client.inner();
+        let ejected = [Arc::clone(&node)];
+        inner
+            .replace_topology(|before| before.without(&ejected))
+            .unwrap();
+        let mut eject = Eject {
+            after: Duration::from_secs(1),
+            down: Vec::new(),
+        };
+        assert!(node.remember(vec![places[0].op(Verb::Delete)]).await);
+        eject.look(inner).await;
+        assert!(!node.is_down() && inner.topology.load().is_ejected(&node));
     }
 }

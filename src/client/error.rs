@@ -78,7 +78,8 @@ pub enum Error {
         /// The command.
         op: &'static str,
     },
-    /// The loader of a value failed; this is its error, shared by all who waited for the value.
+    /// The loader of a value failed, panicked, or was slower than the policy's
+    /// [`load_deadline`](crate::Policy::load_deadline); this is its error, shared by all who waited for the value.
     #[error("the value could not be loaded: {0}")]
     Load(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// Somebody else is loading the value and did not finish within the policy's wait, and the policy says not to load

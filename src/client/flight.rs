@@ -147,6 +147,11 @@ impl Flight {
 
     /// Has the node choose who loads what is missing. `None` if something is there that is to be replaced: the server's
     /// choice of who does so is made once, and dies with who it is.
+    ///
+    /// A round trip of its own, though the look that every call begins with could keep the place too: a caller that is
+    /// dropped, or times out, before it has the answer would leave a place that nobody fills, and all others would wait
+    /// for it until the lock's time is over. Only a flight outlives its callers, and a task for each hit is too much for
+    /// one round trip of each load; also, whoever was chosen would have to give the lease to a flight that is under way.
     async fn take_lease(&self) -> Result<Option<Turn>, Error> {
         let at = clock::now();
         let life = Ttl::after(self.policy.lock_ttl).exptime();
@@ -377,11 +382,9 @@ impl Flight {
         if let Some(fill) = fill {
             ops.push(fill);
             ops.extend(self.side_op());
-            if let Some(lease) = lease {
-                lease.give_up();
-            }
         }
         let (is_fill, checks_side) = (!ops.is_empty(), ops.len() > 1);
+        // Of a lease too: it does nothing to what was stored in its place, and a node may refuse to store.
         let release = lock.as_ref().and_then(Lock::release_op);
         // Where that takes a question first.
         let release_later = lock.filter(|_| release.is_none());

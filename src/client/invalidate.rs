@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::codec::{Encoded, TOMBSTONE};
 use crate::join::join_all;
 use crate::key::beside;
+use crate::node::Told;
 use crate::op::{Op, Verb};
 use crate::place::Place;
 use crate::reply::Reply;
@@ -40,8 +41,8 @@ pub enum Invalidate {
 pub enum Invalidated {
     /// The node has done it.
     Now,
-    /// The node did not answer. It hears of it before this client reads from it again; other clients may read the old
-    /// value until then, if they can reach it.
+    /// The node did not answer. It hears of it before this client reads from it again if it is down, and soon if it is
+    /// only slow; other clients may read the old value until then, if they can reach it.
     Journalled,
 }
 
@@ -141,15 +142,21 @@ impl Client {
         mode: Invalidate,
         error: Error,
     ) -> Result<Invalidated, Error> {
-        let is_missed = matches!(
-            error,
-            Error::Unavailable { .. } | Error::Timeout { .. } | Error::Ambiguous { .. }
-        );
-        if is_missed && place.node.remember(self.marks(place, mode)).await {
-            self.inner().tally.journalled.one();
-            Ok(Invalidated::Journalled)
-        } else {
-            Err(error)
+        let marks = self.marks(place, mode);
+        let told = match error {
+            // It may be back.
+            Error::Unavailable { .. } | Error::Ambiguous { .. } => place.node.tell(marks).await,
+            // It would not answer this either.
+            Error::Timeout { .. } if place.node.remember(marks).await => Told::Later,
+            _ => Told::TooMuch,
+        };
+        match told {
+            Told::Now => Ok(Invalidated::Now),
+            Told::Later => {
+                self.inner().tally.journalled.one();
+                Ok(Invalidated::Journalled)
+            }
+            Told::TooMuch => Err(error),
         }
     }
 }
@@ -164,4 +171,27 @@ fn all_of(
             Invalidated::Journalled => Invalidated::Journalled,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Client;
+    use protocol_tests::nuthatch::Nuthatch;
+
+    #[tokio::test]
+    async fn a_node_that_came_back_before_it_was_noted_what_it_missed_hears_of_it_at_once() {
+        let server = Nuthatch::start(&[]).unwrap();
+        let client = Client::builder().node(server.address().to_string());
+        let client = client.build().await.unwrap();
+        client.set("k", "old", Ttl::NEVER).await.unwrap();
+        let place = client.inner().place(b"k").unwrap();
+        let down = Error::Unavailable {
+            node: std::sync::Arc::clone(place.node.label()),
+            why: "it was".to_owned(),
+        };
+        let done = client.journal(&place, Invalidate::Tombstone, down).await;
+        assert_eq!(client.get::<String>("k").await.unwrap(), None);
+        assert_eq!(done.unwrap(), Invalidated::Now);
+    }
 }

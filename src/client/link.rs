@@ -3,7 +3,7 @@
 
 use crate::backoff::{Backoff, jitter};
 use crate::connection::{Connection, End, Limits, Submission};
-use crate::journal::Replay;
+use crate::journal::{Missed, Replay};
 use crate::node::NodeShared;
 use crate::op::Dialect;
 use crate::stream::{self, Stream};
@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{MutexGuard, Notify, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 /// The first wait before a node that is down is tried again, and the longest.
@@ -114,6 +114,15 @@ impl LinkShared {
         self.state.store(state as u8, Ordering::Release);
     }
 
+    fn go_up(&self, node: &NodeShared) {
+        node.recover();
+        if self.state() == LinkState::Down {
+            tracing::info!(node = %node.label, "node is back");
+        }
+        self.set_state(LinkState::Up);
+        node.meter.set_up(true);
+    }
+
     fn dialect(&self) -> Option<Dialect> {
         *self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +164,7 @@ impl Keeper {
                     continue;
                 }
             };
-            self.go_up();
+            self.backoff.reset();
             let trip = Arc::clone(&self.link);
             let end = tokio::select! {
                 end = connection.serve(first.take(), &mut self.queue) => end,
@@ -212,16 +221,6 @@ impl Keeper {
         }
     }
 
-    fn go_up(&mut self) {
-        self.backoff.reset();
-        self.node.recover();
-        if self.is_down() {
-            tracing::info!(node = %self.node.label, "node is back");
-        }
-        self.link.set_state(LinkState::Up);
-        self.node.meter.set_up(true);
-    }
-
     /// Answers everybody with `why` until it is time to try again; whether anybody is left.
     async fn go_down(&mut self, why: &str, first: Option<Submission>) -> bool {
         if !self.is_down() {
@@ -260,9 +259,12 @@ async fn open(node: Arc<NodeShared>, link: Arc<LinkShared>) -> io::Result<Connec
         value_len_max: node.settings.value_len_max as u64,
     };
     let mut connection = Connection::new(stream, dialect, &limits);
-    timeout(node.settings.timeouts.stall, replay(&node, &mut connection))
+    let heard = timeout(node.settings.timeouts.stall, replay(&node, &mut connection))
         .await
         .unwrap_or_else(|_| Err(late()))?;
+    // Before anything can be added to what it missed: who does so then finds the node up, and tells it.
+    link.go_up(&node);
+    drop(heard);
     Ok(connection)
 }
 
@@ -299,11 +301,14 @@ fn hung_up(error: &io::Error) -> bool {
     )
 }
 
-/// Tells the node what it missed. Others who want to use it wait until this is done.
-async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::Result<()> {
+/// Tells the node what it missed. Nothing is added to that while what this returns is held.
+async fn replay<'a>(
+    node: &'a NodeShared,
+    connection: &mut Connection<Stream>,
+) -> io::Result<MutexGuard<'a, Missed>> {
     let mut missed = node.journal.lock().await;
     if missed.is_empty() {
-        return Ok(());
+        return Ok(missed);
     }
     let flush = node.settings.flush_after_overflow;
     let Replay { ops, scope } = missed.replay(connection.dialect(), flush);
@@ -328,5 +333,5 @@ async fn replay(node: &NodeShared, connection: &mut Connection<Stream>) -> io::R
     let overflowed = scope.overflowed;
     tracing::info!(node = %node.label, count, overflowed, "invalidations replayed");
     missed.heard(scope);
-    Ok(())
+    Ok(missed)
 }

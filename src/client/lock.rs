@@ -69,14 +69,9 @@ impl Lock {
         }
     }
 
-    /// Whether what is loaded takes its place, so that it need not be released.
+    /// Whether what is loaded takes its place.
     pub(crate) const fn is_lease(&self) -> bool {
         self.client_flags == LEASE
-    }
-
-    /// What was loaded has been sent to its place.
-    pub(crate) fn give_up(&self) {
-        self.is_held.store(false, Ordering::Relaxed);
     }
 
     /// The same lock, held.

@@ -1,11 +1,11 @@
 //! [`Client::get_many`] and [`Client::set_many`]: many keys at once, each node asked once and all of them together.
 
-use crate::client::{Client, OnDown, hit};
+use crate::client::{Client, OnDown};
 use crate::join::join_all;
 use crate::node::Node;
 use crate::op::{KeyLine, Op, Verb, WireKey};
 use crate::place::Place;
-use crate::reply::Reply;
+use crate::reply::{Reply, hit};
 use crate::{Decode, Encode, Error, Ttl};
 use nuthatch_protocol::{Key, StorageMode};
 use std::collections::HashMap;

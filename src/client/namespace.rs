@@ -1,7 +1,8 @@
 //! [`Scoped`]: keys of one kind, all forgotten at once by a new version. Flag keys: [`Client::flag`].
 
-use crate::client::{Client, hit};
+use crate::client::Client;
 use crate::op::Verb;
+use crate::reply::hit;
 use crate::{Decode, Encode, Error, Fetched, Invalidated, LoadContext, Policy, Ttl, clock};
 
 /// Where the version of a [`Scoped`] comes from.

@@ -131,8 +131,39 @@ mod tests {
         near.keep(&key(), &item, during);
         assert_eq!(near.get(&key()), None);
         near.keep(&key(), &item, near.ticket());
+        assert_eq!(near.get(&key()), Some(item.clone()));
+        // Nor does it take the place of what is right.
+        near.keep(&key(), &RawItem::default(), during);
         assert_eq!(near.get(&key()), Some(item));
         near.clear();
         assert_eq!(near.get(&key()), None);
+    }
+
+    #[test]
+    fn it_holds_as_many_bytes_as_it_may_for_as_long_as_it_may_and_no_buffer_of_others() {
+        let life = Duration::from_secs(3);
+        let room = 10 * (ENTRY_LEN as u64 + 1 + 72);
+        let near = Near::new(NearCache::new(room, life));
+        assert_eq!(near.items.policy().time_to_live(), Some(life));
+        let buffer = bytes::Bytes::from(vec![0; 1000]);
+        let item = RawItem {
+            value: buffer.slice(..72),
+            ..RawItem::default()
+        };
+        let key = |number: u8| WireKey {
+            text: [number][..].into(),
+            base64: false,
+        };
+        for number in 0..10 {
+            near.keep(&key(number), &item, near.ticket());
+        }
+        near.items.run_pending_tasks();
+        assert_eq!(near.items.weighted_size(), room);
+        assert!((0..10).all(|number| near.get(&key(number)).is_some()));
+        near.keep(&key(10), &item, near.ticket());
+        near.items.run_pending_tasks();
+        assert!(near.items.weighted_size() <= room);
+        drop(item);
+        assert!(buffer.is_unique());
     }
 }

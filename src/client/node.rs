@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument as _, Span};
 
 /// Values from this length on are stored over a connection of their own, so that small ones need not wait for them.
@@ -112,7 +112,21 @@ pub(crate) struct Node {
     links: Vec<Link>,
     bulk: Link,
     next: AtomicUsize,
+    /// Somebody will replay the journal.
     is_replaying: AtomicBool,
+    /// Held by who does so.
+    replaying: Mutex<()>,
+}
+
+/// What became of ops that a node had to hear of before it is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It has heard.
+    Now,
+    /// It will, before it is read again if it is down.
+    Later,
+    /// It is down, or slow, and has missed more than is remembered.
+    TooMuch,
 }
 
 impl Node {
@@ -135,6 +149,7 @@ impl Node {
             bulk: Link::new(&shared),
             next: AtomicUsize::new(0),
             is_replaying: AtomicBool::new(false),
+            replaying: Mutex::const_new(()),
             shared,
         }
     }
@@ -228,31 +243,61 @@ impl Node {
         }
     }
 
-    /// Has the node hear of these later: before it is read again if it is down, else soon. Whether there is room.
-    pub(crate) async fn remember(self: &Arc<Self>, ops: Vec<Op>) -> bool {
+    /// Has the node hear of these before it is read again: at once, unless it is down.
+    pub(crate) async fn tell(self: &Arc<Self>, ops: Vec<Op>) -> Told {
         if !self.shared.journal.add(ops).await {
-            return false;
+            return Told::TooMuch;
         }
-        if !self.is_replaying.swap(true, Ordering::SeqCst) {
-            let node = Arc::downgrade(self);
-            tokio::spawn(async move {
-                let mut backoff = Backoff::new(REPLAY_FIRST, REPLAY_LAST);
-                loop {
-                    sleep(backoff.wait()).await;
-                    let Some(node) = node.upgrade() else { return };
-                    if node.replay().await {
-                        return;
-                    }
-                }
-            });
+        // A connection that opens tells it what was in the journal until then; this was added later if it is up now.
+        if !self.is_down() {
+            let patience = self.shared.settings.timeouts.operation;
+            // What others have added since, they tell.
+            if let Ok(Some(_)) = timeout(patience, self.replay_once()).await {
+                return Told::Now;
+            }
         }
-        true
+        self.replay_later();
+        Told::Later
     }
 
-    /// Tells a node that was only slow what it missed; whether nothing is left.
+    /// Has a node hear of these that did not answer: before it is read again if it is down, else soon. Whether there is
+    /// room.
+    pub(crate) async fn remember(self: &Arc<Self>, ops: Vec<Op>) -> bool {
+        let has_room = self.shared.journal.add(ops).await;
+        if has_room {
+            self.replay_later();
+        }
+        has_room
+    }
+
+    fn replay_later(self: &Arc<Self>) {
+        if self.is_replaying.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let node = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut backoff = Backoff::new(REPLAY_FIRST, REPLAY_LAST);
+            loop {
+                sleep(backoff.wait()).await;
+                let Some(node) = node.upgrade() else { return };
+                if node.replay().await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Tells a node that is not down what it missed; whether nothing is left.
     pub(crate) async fn replay(&self) -> bool {
+        self.replay_once().await == Some(true)
+    }
+
+    /// The same; `None` if it has not heard all that was there.
+    async fn replay_once(&self) -> Option<bool> {
+        // Nothing is told twice: it could undo what was done in between.
+        let _turn = self.replaying.lock().await;
         if self.is_down() {
-            return false;
+            return None;
         }
         let flush = self.is_flushed_after_overflow();
         let missed = self.shared.journal.lock().await;
@@ -262,7 +307,7 @@ impl Node {
         if !ops.is_empty() {
             let heard = self.call_many(ops).await;
             if heard.map_or(true, |replies| Replay::refusal(&replies).is_some()) {
-                return false;
+                return None;
             }
         }
         let mut missed = self.shared.journal.lock().await;
@@ -272,7 +317,7 @@ impl Node {
             // While others cannot add anything: who does so next starts anew.
             self.is_replaying.store(false, Ordering::SeqCst);
         }
-        is_empty
+        Some(is_empty)
     }
 
     pub(crate) fn is_flushed_after_overflow(&self) -> bool {

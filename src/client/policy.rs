@@ -58,7 +58,7 @@ pub enum Strategy {
     #[default]
     Lock,
     /// Of what is missing, the server keeps the place, and chooses who fills it (meta `N`, `W` and `Z`). As many round
-    /// trips as with the lock, and two commands less; also, a bare `delete` makes a load that began before it keep its
+    /// trips as with the lock, and a command less; also, a bare `delete` makes a load that began before it keep its
     /// value to itself: for fleets in which others delete. The place is an empty value: other languages' clients take it
     /// for one, and to `add` and `incr` something is there. The place of an empty value that is being refreshed looks
     /// like one that is missing.
@@ -69,7 +69,7 @@ pub enum Strategy {
 }
 
 impl Policy {
-    /// A loaded value is right for this long. Everything else has a default.
+    /// A loaded value is right for this long, which is longer than nothing. Everything else has a default.
     pub fn fresh_for(fresh: Duration) -> Self {
         Self {
             fresh,

@@ -102,8 +102,12 @@ impl Client {
         })
     }
 
-    /// Keeps entries fresh, so that no caller ever waits for a load: looks at each `key` of `keys` in every `interval`,
-    /// and loads what is missing or no longer fresh. Ends when what this returns is dropped.
+    /// Keeps entries fresh, so that no caller ever waits for a load: looks at each of `keys` in every `interval`, at least
+    /// 10 ms, [`AT_ONCE_MAX`] at a time, and loads what is missing or no longer fresh. An error is a warning in the log,
+    /// and the next round tries again. Ends when what this returns is dropped.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn warmer<K, T, E, F, L>(
         &self,
         keys: Vec<K>,

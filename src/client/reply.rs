@@ -1,5 +1,6 @@
 //! [`Reply`] and [`ReplyReader`]: takes replies off a stream, and lets none pass that cannot be the answer.
 
+use crate::codec::{LEASE, NOTHING, TOMBSTONE};
 use crate::op::{Dialect, Op, Verb};
 use bytes::{Buf, Bytes, BytesMut};
 use nuthatch_protocol::limits::VALUE_LEN_MAX;
@@ -84,6 +85,17 @@ pub(crate) enum Reply {
     Refused(String),
     /// Never sent: the dialect cannot say it.
     NoWords,
+}
+
+/// The item that a lookup found; marks of this client's own are misses.
+pub(crate) fn hit(reply: Reply) -> Option<RawItem> {
+    match reply {
+        Reply::Item(item) if item.is_place() => None,
+        Reply::Item(item) if !matches!(item.client_flags, TOMBSTONE | NOTHING | LEASE) => {
+            Some(item)
+        }
+        _ => None,
+    }
 }
 
 /// The stream is no longer to be trusted.

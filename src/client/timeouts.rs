@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long anything may take. A call that gives up never costs others their replies.
+/// How long anything may take, each longer than nothing. A call that gives up never costs others their replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -10,8 +10,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// One call, from the place in the queue to the reply.
     pub operation: Duration,
-    /// How long a server that owes replies may send nothing before its connection is given up. Longer than
-    /// `operation`: one slow reply shall not cost all others theirs.
+    /// How long a server that owes replies may send nothing before its connection is given up, within a quarter more. At
+    /// least as long as `operation`, better longer: one slow reply shall not cost all others theirs.
     pub stall: Duration,
 }
 

@@ -8,7 +8,8 @@ use nuthatch_client::{Client, Error, OnDown, Phase, Ttl};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Peer, builder, client, echo, echo_all, opaque, patient, serve};
+use support::server::until;
+use support::{Peer, builder, client, echo, echo_all, key, opaque, patient, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -215,7 +216,11 @@ async fn a_change_is_ambiguous_if_the_connection_is_lost_and_a_read_is_not() {
 async fn a_call_that_times_out_leaves_the_connection_to_the_others() {
     let (address, connections) = serve(|_, mut peer| async move {
         peer.greet().await;
-        let late = peer.line().await.unwrap();
+        let mut late = peer.line().await.unwrap();
+        while key(&late) != "alice" {
+            echo(&mut peer, &late).await;
+            late = peer.line().await.unwrap();
+        }
         // The next request comes once the first has been given up.
         let line = peer.line().await.unwrap();
         echo(&mut peer, &late).await;
@@ -227,6 +232,8 @@ async fn a_call_that_times_out_leaves_the_connection_to_the_others() {
     .await;
     let timeouts = patient().with_operation(Duration::from_millis(50));
     let client = builder(address).timeouts(timeouts).build().await.unwrap();
+    // The connection may take longer than a call.
+    until(async || client.get::<String>("first").await.is_ok()).await;
     let late = client.get::<String>("alice").await;
     assert!(
         matches!(
@@ -262,9 +269,11 @@ async fn a_server_that_owes_replies_and_is_silent_is_given_up() {
         .with_operation(Duration::from_millis(40))
         .with_stall(Duration::from_millis(80));
     let client = builder(address).timeouts(timeouts).build().await.unwrap();
-    while connections.load(Ordering::SeqCst) < 2 {
+    until(async || {
         let _ = client.get::<String>("k").await;
-    }
+        connections.load(Ordering::SeqCst) >= 2
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -358,9 +367,7 @@ async fn a_server_with_too_many_connections_is_not_taken_for_an_old_one() {
         panic!("there was no room")
     };
     assert!(why.contains("Too many open connections"), "{why}");
-    while client.get::<String>("k").await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    until(async || client.get::<String>("k").await.is_ok()).await;
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
@@ -434,9 +441,7 @@ async fn a_large_value_goes_its_own_way_and_calls_spread_over_several_connection
         let client = client.clone();
         async move { client.set("k", &vec![0u8; 65_536], Ttl::NEVER).await }
     });
-    while connections.load(Ordering::SeqCst) < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(async || connections.load(Ordering::SeqCst) > 0).await;
     for _ in 0..6 {
         assert_eq!(client.get::<String>("k").await.unwrap().unwrap(), "k");
     }

@@ -4,12 +4,14 @@
 #[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
-use nuthatch_client::{Error, List, Policy, Source, Ttl, Version};
+use nuthatch_client::{AT_ONCE_MAX, Error, List, Policy, Source, Ttl, Version};
 use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::client;
+use support::database::{Database, policy};
+use support::server::until;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -89,6 +91,29 @@ async fn of_many_keys_only_those_are_loaded_that_are_missing() {
 }
 
 #[tokio::test]
+async fn of_many_keys_no_more_are_loaded_at_once_than_may_be() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let client = client(nuthatch.address()).await;
+    let database = Database::closed("v");
+    let call = tokio::spawn({
+        let (client, database) = (client.clone(), database.clone());
+        async move {
+            let keys: Vec<String> = (0..=AT_ONCE_MAX).map(|key| format!("k:{key}")).collect();
+            let load = move |_: String, _| database.clone().load();
+            client.get_or_refresh_many(&keys, &policy(), load).await
+        }
+    });
+    database.wait_for_loads(AT_ONCE_MAX).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(database.loads(), AT_ONCE_MAX);
+    database.open();
+    assert!(call.await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(database.loads(), AT_ONCE_MAX + 1);
+}
+
+#[tokio::test]
 async fn a_list_keeps_its_objects_apart() {
     let nuthatch = Nuthatch::start(&[]).unwrap();
     let client = client(nuthatch.address()).await;
@@ -131,9 +156,7 @@ async fn a_warmer_loads_before_anybody_asks_and_stops_when_it_is_dropped() {
     };
     let warmer = client.warmer(vec!["k"], Duration::from_millis(10), &policy, load);
     let wait_for = async |number| {
-        while client.get::<u64>("k").await.unwrap() != Some(number) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(async || client.get::<u64>("k").await.unwrap() == Some(number)).await;
     };
     wait_for(0).await;
     nuthatch.clock().advance(11 * SECOND);

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::database::{Database, SECOND, fetch, fetch_by, one_refreshes, policy, value};
-use support::{builder, without_meta};
+use support::server::until;
+use support::{builder, opaque, serve, without_meta};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -84,11 +85,11 @@ async fn a_place_that_is_kept_is_a_miss_and_its_holder_renews_it() {
         database.wait_for_loads(1).await;
         // First as the server made it, then as its holder has renewed it.
         for is_renewed in [false, true] {
-            while is_renewed
-                != ask(address, "mg k f\r\n")
-                    .await
-                    .starts_with("HD f1308622851")
-            {}
+            let has_state = async || {
+                let answer = ask(address, "mg k f\r\n").await;
+                is_renewed == answer.starts_with("HD f1308622851")
+            };
+            until(has_state).await;
             assert_eq!(client.get::<String>("k").await.unwrap(), None);
             assert_eq!(client.get_item("k").await.unwrap(), None);
             let many = client.get_many::<_, String>(&["k", "other"]).await;
@@ -199,6 +200,48 @@ async fn a_loader_that_fails_or_finds_nothing_leaves_no_place_behind_for_long() 
         fetch(&client, &database).await,
         (value("v"), Source::Loaded)
     );
+}
+
+#[tokio::test]
+async fn the_place_of_what_a_node_refuses_to_store_is_given_up() {
+    let (told, mut hears) = tokio::sync::mpsc::channel(10);
+    let (address, _) = serve(move |_, mut peer| {
+        let told = told.clone();
+        async move {
+            peer.greet().await;
+            while let Some(line) = peer.line().await {
+                let (words, opaque) = (line.split(" O").next().unwrap(), opaque(&line));
+                match words.split(' ').next().unwrap() {
+                    "mg" if words.contains(" N") => {
+                        peer.send(format!("VA 0 f0 c7 t5 W O{opaque}\r\n\r\n"))
+                            .await;
+                    }
+                    "mg" => peer.send(format!("EN O{opaque}\r\n")).await,
+                    "ms" => {
+                        peer.value(1).await;
+                        peer.send("SERVER_ERROR out of memory storing object\r\n")
+                            .await;
+                    }
+                    _ => peer.send(format!("HD O{opaque}\r\n")).await,
+                }
+                told.send(words.to_owned()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let client = client(address).await;
+    let database = Database::new("v");
+    assert_eq!(
+        fetch(&client, &database).await,
+        (value("v"), Source::Loaded)
+    );
+    client.delete("end").await.unwrap();
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line| line != "md end") {
+        lines.push(hears.recv().await.unwrap());
+    }
+    assert!(lines[2].starts_with("ms k 1 "), "{lines:?}");
+    assert_eq!(lines[3..], ["md k C7", "md end"]);
 }
 
 #[tokio::test]

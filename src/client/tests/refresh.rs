@@ -14,6 +14,7 @@ use std::time::Duration;
 use support::database::{
     Database, SECOND, fetch, fetch_by, one_refreshes, policy, value, wait_for,
 };
+use support::server::until;
 use support::{builder, client, client_of};
 
 #[tokio::test]
@@ -36,7 +37,7 @@ async fn a_value_is_loaded_then_fresh_then_stale_while_it_is_loaded_anew() {
     wait_for(&client, "new").await;
     assert_eq!(fetch(&client, &old).await, (value("new"), Source::Fresh));
     // The lock has been released.
-    while client.get::<String>("k|#|nhl").await.unwrap().is_some() {}
+    until(async || client.get::<String>("k|#|nhl").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn one_load(proxy: &str) {
     }
     assert_eq!(database.loads(), 1);
     let client = client_of(proxy).await;
-    while client.get::<String>("k|#|nhl").await.unwrap().is_some() {}
+    until(async || client.get::<String>("k|#|nhl").await.unwrap().is_none()).await;
     client.delete("k").await.unwrap();
     let _ = client.invalidate("k").await.unwrap();
     // Nobody can tell how long the tombstone has left, so that it is not replaced by what ends before it may.

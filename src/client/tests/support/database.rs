@@ -1,5 +1,6 @@
 //! A database to load from, and calls that do.
 
+use super::server::until;
 use nuthatch_client::{Client, Error, Fetched, Policy, Source};
 use protocol_tests::nuthatch::Nuthatch;
 use std::sync::Arc;
@@ -56,9 +57,7 @@ impl Database {
     }
 
     pub(crate) async fn wait_for_loads(&self, count: usize) {
-        while self.loads() < count {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(async || self.loads() >= count).await;
     }
 }
 
@@ -103,7 +102,5 @@ pub(crate) fn value(text: &str) -> Option<String> {
 
 /// Waits until the value has been replaced, which nobody does who is waited for.
 pub(crate) async fn wait_for(client: &Client, text: &str) {
-    while client.get::<String>("k").await.unwrap().as_deref() != Some(text) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(async || client.get::<String>("k").await.unwrap().as_deref() == Some(text)).await;
 }
