@@ -111,7 +111,7 @@ impl Worker {
     /// Lets all other connections that can go on do so before this one sends its answers.
     ///
     /// Those that have requests are read before any of them is answered, and then all answers are sent, one after the
-    /// other: a client that waits for several is woken once, not for each (benches/README.md has what that saves).
+    /// other: a client that waits for several is woken once, not for each (benches/results/profile.txt has what that saves).
     pub(crate) async fn let_others_go_first(&self) {
         // A worker that stops waits for the answers to what it has read.
         let _sending = self.begin_sending();
