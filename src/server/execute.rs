@@ -362,7 +362,7 @@ impl Context<'_> {
         let known = self.namespaces;
         match known.and_then(|known| known.by_name(request.name.as_bytes())) {
             Some(namespace) => {
-                self.store.flush_namespace(namespace, self.now.time);
+                self.store.flush_namespaces(&[namespace], self.now.time);
                 Response::Ok
             }
             None => Response::NotFound,

@@ -116,7 +116,7 @@ fn the_flush_of_a_namespace_takes_all_that_was_stored_in_it_before_and_nothing_e
             assert_eq!(get(store, b"b", NOW), Ok(b"1".to_vec()));
         });
         set(store, b"k", b"1", NOW);
-        store.flush_namespace(1, NOW);
+        store.flush_namespaces(&[1], NOW);
         assert_eq!(get(store, b"k", NOW), Err(Miss::Flushed));
         set(store, b"k", b"2", NOW);
         assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
