@@ -21,8 +21,7 @@ const HALF_LIFE_MILLIS: u64 = 60_000;
 /// Who takes another's place must have been seen so many times as often ...
 const TIMES: u64 = 2;
 
-/// ... and so many times more: of one request in 128, so that it is no chance. Among 200 names that are used alike, however
-/// much, there is about one in an hour for which it is.
+/// ... and so many times more, so that it is no chance: among names that are used alike, hardly any changes places.
 const MORE_MIN: u64 = 16;
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,6 +7,7 @@ use nuthatch_store::{Config, Expiry, Lookup, NewItem, NewValue, StoreOutcome, Wa
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread;
 
 /// What is told of a name.
 type Row = (u64, u64, u64, u64);
@@ -421,4 +422,48 @@ fn whatever_is_done_the_books_of_all_that_is_told_are_exact() {
         let exchanges = run(memory_limit_bytes, is_full);
         assert!(exchanges > 30, "{exchanges} prove little");
     }
+}
+
+#[test]
+fn names_come_and_go_while_threads_store() {
+    const WRITES: u64 = 100_000;
+    let world = full(32 << 20);
+    let write = |thread: u64| {
+        let mut random = thread;
+        for _ in 0..WRITES {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let key = format!("n{}/{}", (random >> 33) % 90, (random >> 45) % 50);
+            let value = [b'v'; 100];
+            let len = usize::try_from((random >> 51) % 100).unwrap();
+            let item = NewItem::copied(&value[..len]);
+            if random >> 60 == 0 {
+                let _ = world.store.delete(key.as_bytes(), world.now);
+            } else {
+                let outcome = world.store.set(key.as_bytes(), item, world.now);
+                assert!(matches!(outcome, StoreOutcome::Stored { .. }));
+            }
+        }
+    };
+    let exchange = || world.sourced(|source| world.namespaces.exchange(source, world.now, true));
+    thread::scope(|scope| {
+        let writers = [1, 2].map(|thread| scope.spawn(move || write(thread)));
+        let mut turn = 0;
+        let is_done = || writers.iter().all(thread::ScopedJoinHandle::is_finished);
+        while !is_done() || world.namespaces.revision() < 4 {
+            turn += 1;
+            // Now one is used most, now another.
+            world.use_name(&format!("n{}", turn * 31 % 90), 1_000 + turn * 100);
+            exchange();
+            let _ = world.store.sweep(world.now, 1_000);
+        }
+    });
+    world.sweep();
+    exchange();
+    // Each item has the number of its key.
+    world.store.check().unwrap();
+    let rows = world.rows();
+    let sets: u64 = rows.iter().map(|row| row.sets).sum();
+    assert!(sets <= 2 * WRITES + 63 && rows.len() == TOLD_MAX + 1);
 }
