@@ -154,10 +154,13 @@ fn the_flush_of_a_namespace_takes_all_that_was_stored_in_it_before_and_nothing_e
 #[test]
 fn once_all_items_have_new_numbers_the_old_one_is_on_none() {
     in_all_orders_of(Switch::default, |store, switch| {
-        set(store, b"k", b"1", NOW);
+        // Four of these fill a segment: what comes then is in another one.
+        for key in [b"k", b"a", b"b", b"c"] {
+            set(store, key, &[1; 900], NOW);
+        }
         let other = spawn(store, |store| {
-            set(store, b"k", b"22", NOW);
-            set(store, b"new", b"3", NOW);
+            set(store, b"k", &[2; 901], NOW);
+            set(store, b"new", &[3; 900], NOW);
         });
         switch.0.store(1, Ordering::Relaxed);
         store.renumber(&[1]);
@@ -170,8 +173,8 @@ fn once_all_items_have_new_numbers_the_old_one_is_on_none() {
         let [old, new] = store.namespaces()[..] else {
             panic!("there are two");
         };
-        assert_eq!((old.items, new.items), (0, 2));
-        assert_eq!(get(store, b"k", NOW), Ok(b"22".to_vec()));
+        assert_eq!((old.items, new.items), (0, 5));
+        assert_eq!(get(store, b"k", NOW), Ok(vec![2; 901]));
     });
 }
 
