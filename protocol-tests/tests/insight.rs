@@ -158,6 +158,90 @@ fn the_65th_namespace_is_told_with_the_others() {
     );
 }
 
+/// Gets the first item of a namespace until it is told; returns what is told then, and how many gets that were.
+fn ask_until_told(peer: &mut TcpPeer, name: &str) -> (BTreeMap<String, String>, u64) {
+    let mut gets = 0;
+    let told = (0..ASKED_MAX).find_map(|_| {
+        ask(peer, &format!("get {name}/0\r\n").repeat(1_000));
+        gets += 1_000;
+        let told = stats(peer, "namespaces");
+        told.contains_key(&format!("{name}:get")).then_some(told)
+    });
+    (told.unwrap(), gets)
+}
+
+#[test]
+fn the_70th_namespace_is_told_once_it_is_used_most() {
+    let flags = ["--namespaces", "delimiter:/", "--admin", "127.0.0.1:0"];
+    let nuthatch = Nuthatch::start(&flags).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    for number in 0..70 {
+        let set = |key| format!("set n{number}/{key} 0 0 1\r\nx\r\n");
+        ask(&mut peer, &(0..10).map(set).collect::<String>());
+    }
+    let told = stats(&mut peer, "namespaces");
+    assert_eq!(fields(&told, "other", ["set", "items"]), [60, 60]);
+    assert_eq!(ask(&mut peer, "flush_namespace n69\r\n"), ["NOT_FOUND"]);
+    let (told, gets) = ask_until_told(&mut peer, "n69");
+    // With all its items, and its requests from that moment on; all others are still counted.
+    assert_eq!(fields(&told, "n69", ["set", "items"]), [0, 10]);
+    let mut alike = (10..64).map(|number| format!("n{number}"));
+    let alike = alike
+        .find(|name| told.contains_key(&format!("{name}:get")))
+        .unwrap();
+    assert_eq!(
+        fields(&told, "n69", ["bytes"]),
+        fields(&told, &alike, ["bytes"])
+    );
+    let [got] = fields(&told, "n69", ["get"]);
+    assert_eq!(
+        fields(&told, "other", ["get", "set", "items"]),
+        [gets - got, 60, 60]
+    );
+    assert_eq!(told.len(), 65 * 9);
+    let left: Vec<_> = (0..69)
+        .filter(|number| !told.contains_key(&format!("n{number}:get")))
+        .collect();
+    assert_eq!(
+        (
+            left.len(),
+            left.iter().filter(|number| **number < 64).count()
+        ),
+        (6, 1)
+    );
+    let loser = left[0];
+    ask(
+        &mut peer,
+        &format!(
+            "get n69/1\r\nget n{loser}/1\r\nset n69/new 0 0 1\r\nx\r\nset n{loser}/new 0 0 1\r\nx\r\n"
+        ),
+    );
+    let told = stats(&mut peer, "namespaces");
+    let of = ["get", "hit", "set", "items"];
+    assert_eq!(fields(&told, "n69", of), [got + 1, got + 1, 1, 11]);
+    let others = gets - got + 1;
+    assert_eq!(fields(&told, "other", of), [others, others, 61, 61]);
+    let page = metrics(nuthatch.admin_address().unwrap());
+    assert!(
+        page.contains("\nnuthatch_namespace_items{namespace=\"n69\"} 11\n"),
+        "{page}"
+    );
+    assert!(!page.contains(&format!("namespace=\"n{loser}\"")), "{page}");
+    let loser = format!("n{loser}");
+    assert_eq!(
+        ask(&mut peer, &format!("flush_namespace {loser}\r\n")),
+        ["NOT_FOUND"]
+    );
+    let flushed = format!("flush_namespace n69\r\nget n69/1\r\nget n69/new\r\nget {loser}/1\r\n");
+    let hit = format!("VALUE {loser}/1 0 1");
+    assert_eq!(
+        ask(&mut peer, &flushed),
+        ["OK", "END", "END", hit.as_str(), "x", "END"]
+    );
+    let flushed = format!("flush_namespace other\r\nget {loser}/1\r\nget n68/1\r\n");
+    assert_eq!(ask(&mut peer, &flushed), ["OK", "END", "END"]);
+}
+
 #[test]
 fn a_namespace_is_flushed_and_no_other() {
     let nuthatch = Nuthatch::start(&[]).unwrap();

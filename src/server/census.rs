@@ -39,17 +39,26 @@ pub(crate) struct Census {
 
 /// The last census, and when it was.
 #[derive(Debug, Default)]
-pub(crate) struct LastCensus(Mutex<Option<(Time, Census)>>);
+pub(crate) struct LastCensus(Mutex<Option<(Stamp, Census)>>);
+
+/// When, and what the numbers of namespaces stood for then.
+type Stamp = (Time, u64);
 
 impl LastCensus {
     pub(crate) fn read(&self, shared: &Shared) -> Census {
         let now = shared.clock.now().time;
+        let namespaces = shared.namespaces.as_ref();
+        let revision = namespaces.map_or(0, |known| known.revision());
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((at, census)) if now < at.saturating_add(AGE_MAX) => census.clone(),
+            Some(((at, known), census))
+                if now < at.saturating_add(AGE_MAX) && *known == revision =>
+            {
+                census.clone()
+            }
             _ => {
                 let census = Census::take(&shared.store, now);
-                *last = Some((now, census.clone()));
+                *last = Some(((now, revision), census.clone()));
                 census
             }
         }

@@ -359,13 +359,12 @@ impl Context<'_> {
         if !self.settings.allowed.flush {
             return Response::Error(ErrorReply::FLUSH_NAMESPACE_NOT_ALLOWED);
         }
+        let (name, now) = (request.name.as_bytes(), self.now.time);
         let known = self.namespaces;
-        match known.and_then(|known| known.by_name(request.name.as_bytes())) {
-            Some(namespace) => {
-                self.store.flush_namespace(namespace, self.now.time);
-                Response::Ok
-            }
-            None => Response::NotFound,
+        if known.is_some_and(|known| known.flush(name, self.store, now)) {
+            Response::Ok
+        } else {
+            Response::NotFound
         }
     }
 

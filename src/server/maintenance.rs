@@ -13,6 +13,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Items looked at each time: a million in ten seconds. Segments in which nothing can be dead cost nothing.
 const SWEPT_ITEMS_MAX: usize = 10_000;
 
+/// The same while items are looked through because other namespaces are told apart: in each of these, all have to be.
+const RENUMBERED_ITEMS_MAX: usize = 4 * SWEPT_ITEMS_MAX;
+
 /// What is known of keys is brought up to date once in so many.
 const INSIGHT_TICKS: u64 = 10;
 
@@ -30,7 +33,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             shared.tick_insight();
         }
         ticks = ticks.wrapping_add(1);
-        shared.store.sweep(shared.clock.now().time, SWEPT_ITEMS_MAX);
+        let namespaces = shared.namespaces.as_ref();
+        let is_exchanging = namespaces.is_some_and(|known| known.is_exchanging());
+        let items_max = if is_exchanging {
+            RENUMBERED_ITEMS_MAX
+        } else {
+            SWEPT_ITEMS_MAX
+        };
+        shared.store.sweep(shared.clock.now().time, items_max);
         watch::tell_evicted(&shared);
         shared
             .store

@@ -273,6 +273,8 @@ impl Server {
 }
 
 fn restore(shared: Arc<Shared>, file: SnapshotFile) -> io::Result<JoinHandle<()>> {
+    // Before anybody does what must not be done meanwhile.
+    shared.restoring.store(true, Ordering::Relaxed);
     thread::Builder::new()
         .name("restore".into())
         .spawn(move || file.restore(&shared))

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::config::PREFIX_DELIMITER;
 use crate::counters::{Counters, Totals};
 use crate::insight::{
-    Advisor, HotKeys, Namespaces, RequestSums, Totals as AdvisorTotals, merge_hot_keys,
+    Advisor, HotKeys, NamespaceSource, Namespaces, RequestSums, Totals as AdvisorTotals,
+    merge_hot_keys,
 };
 use crate::latency::Histograms;
 use crate::notify;
@@ -68,7 +69,7 @@ pub struct Shared {
     threads: Mutex<Vec<Arc<Counters>>>,
     /// When each worker was last seen to run, in milliseconds.
     heartbeats: Box<[AtomicU64]>,
-    reset: Mutex<(Totals, RequestSums)>,
+    reset: Mutex<Totals>,
 }
 
 impl Shared {
@@ -215,11 +216,14 @@ impl Shared {
         let keys = threads.iter().map(|thread| thread.hot_keys.bytes());
         let keys: usize = keys.sum();
         let cells = threads.len().saturating_mul(size_of::<Counters>());
+        drop(threads);
+        let namespaces = self.namespaces.as_ref().map(|known| known.bytes());
         let bytes = self
             .advisor
             .bytes()
             .saturating_add(cells)
-            .saturating_add(keys);
+            .saturating_add(keys)
+            .saturating_add(namespaces.unwrap_or_default());
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
@@ -239,14 +243,17 @@ impl Shared {
 
     /// What all threads have counted since the last reset.
     pub(crate) fn totals(&self) -> Totals {
-        self.sum().since(&lock(&self.reset).0)
+        self.sum().since(&lock(&self.reset))
     }
 
     /// `stats reset`: the counters begin at 0 again.
     pub(crate) fn reset_counters(&self) {
-        let totals = (self.sum(), self.sum_namespaces());
+        let totals = self.sum();
         *lock(&self.reset) = totals;
-        self.store.reset_counters();
+        match &self.namespaces {
+            Some(known) => self.counting_namespaces(|source| known.reset(source)),
+            None => self.store.reset_counters(),
+        }
         self.advisor.reset();
     }
 
@@ -255,9 +262,12 @@ impl Shared {
         Histograms::sum(lock(&self.threads).iter().map(|thread| &thread.latencies))
     }
 
-    /// How the keys of each namespace were asked for since the last reset.
-    pub(crate) fn namespace_requests(&self) -> RequestSums {
-        self.sum_namespaces().since(&lock(&self.reset).1)
+    /// Gives `look` what counts the requests and items of namespaces.
+    pub(crate) fn counting_namespaces<R>(&self, look: impl FnOnce(&NamespaceSource<'_>) -> R) -> R {
+        look(&NamespaceSource {
+            store: &self.store,
+            requests: &|| self.sum_namespaces(),
+        })
     }
 
     /// The keys that are used most, of all threads.
@@ -265,11 +275,18 @@ impl Shared {
         merge_hot_keys(lock(&self.threads).iter().map(|thread| &thread.hot_keys))
     }
 
-    /// Lets what is known of keys grow old, and the advisor know what has been counted.
+    /// Lets what is known of keys grow old, and the advisor know what has been counted; the namespaces that are used
+    /// most become those that are told.
     pub(crate) fn tick_insight(&self) {
         let now = self.clock.now().time;
-        for thread in lock(&self.threads).iter() {
+        let threads = lock(&self.threads).clone();
+        for thread in &threads {
             thread.hot_keys.age(now);
+        }
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.note(threads.iter().map(|thread| &thread.hot_keys));
+            let may_begin = !self.restoring.load(Ordering::Relaxed);
+            self.counting_namespaces(|source| namespaces.exchange(source, now, may_begin));
         }
         let gets = self.sum_namespaces().gets();
         let store = self.store.snapshot();

@@ -3,7 +3,7 @@
 use crate::Store;
 use crate::log::Location;
 use crate::namespace::Books;
-use crate::record::Record;
+use crate::record::{Head, Record};
 use crate::stats::count;
 use crate::time::Time;
 use crate::turn::Turn;
@@ -90,6 +90,9 @@ impl Turn<'_> {
             let place = self.index.place(record.key);
             if self.index.find_at(place, location).is_some() {
                 live += record.len();
+                if !self.is_outdated(number) {
+                    self.check_number(record.key, &record.head)?;
+                }
                 found.enter(record.head.namespace, count(record.len()));
                 items += 1;
             }
@@ -98,6 +101,17 @@ impl Turn<'_> {
         same("end of the records", segment.fill, offset)?;
         same("live bytes", segment.live, live)?;
         Ok(items)
+    }
+
+    /// An item has the number of its key, unless it would be dead with that.
+    fn check_number(&self, key: &[u8], head: &Head) -> Result<(), String> {
+        let known = self.namespaces;
+        let expected = known.map_or(0, |namespaces| namespaces.of(key));
+        if head.namespace != expected && !self.shard.is_flushed(head.cas, expected) {
+            let number = head.namespace;
+            return Err(format!("{key:?} has the number {number}, not {expected}"));
+        }
+        Ok(())
     }
 
     /// How many items the slots hold.
@@ -111,8 +125,13 @@ impl Turn<'_> {
             }
             items += 1;
             charged += known.charge;
-            let head = self.head_at(location).unwrap_or_default();
-            found.enter(head.namespace, known.charge);
+            let log = self.shard.log();
+            let record = log.find(location).map(|spot| spot.item().record);
+            let record = record.ok_or_else(|| format!("slot {slot} is empty"))?;
+            found.enter(record.head.namespace, known.charge);
+            if !self.writer.books.is_renumbering {
+                self.check_number(record.key, &record.head)?;
+            }
         }
         same("bytes of large values", self.writer.large_bytes(), charged)?;
         Ok(items)

@@ -218,7 +218,12 @@ impl Turn<'_> {
                 self.append_survivor(chain, record.len())
             });
             if let Some(to) = room {
-                self.shard.log_mut().write(to, &record);
+                let namespace = self.renumber(&record);
+                let head = Head {
+                    namespace,
+                    ..record.head
+                };
+                self.shard.log_mut().write(to, &Record { head, ..record });
                 self.note(to, |span| span.add(&record.head));
                 self.relocate(place, location, to, |word| {
                     policy.spare(word).unwrap_or(word)

@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU8, Ordering};
 use loom::thread;
 
 use crate::{
@@ -32,18 +33,42 @@ impl Namespaces for FirstByte {
     }
 }
 
+/// All keys belong to one namespace, which gets another number.
+#[derive(Debug, Default)]
+struct Switch(AtomicU8);
+
+impl Namespaces for Switch {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn of(&self, _: &[u8]) -> u8 {
+        // What is needed of memory order comes from the shard's lock.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 fn in_all_orders(model: impl Fn(&Arc<Store>) + Sync + Send + 'static) {
+    in_all_orders_of(|| FirstByte, move |store, _| model(store));
+}
+
+fn in_all_orders_of<N: Namespaces + 'static>(
+    namespaces: impl Fn() -> N + Sync + Send + 'static,
+    model: impl Fn(&Arc<Store>, &N) + Sync + Send + 'static,
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS_MAX);
     builder.check(move || {
+        let namespaces = std::sync::Arc::new(namespaces());
+        let known: std::sync::Arc<dyn Namespaces> = std::sync::Arc::<N>::clone(&namespaces);
         let store = Arc::new(Store::new(&Config {
             memory_limit_bytes: 256 << 10,
             item_len_max: 1 << 16,
             shard_count: NonZeroUsize::new(1),
-            namespaces: Some(std::sync::Arc::new(FirstByte)),
+            namespaces: Some(known),
             ..Config::default()
         }));
-        model(&store);
+        model(&store, &namespaces);
         assert_eq!(store.check(), Ok(()));
     });
 }
@@ -116,13 +141,40 @@ fn the_flush_of_a_namespace_takes_all_that_was_stored_in_it_before_and_nothing_e
             assert_eq!(get(store, b"b", NOW), Ok(b"1".to_vec()));
         });
         set(store, b"k", b"1", NOW);
-        store.flush_namespace(1, NOW);
+        store.flush_namespaces(&[1], NOW);
         assert_eq!(get(store, b"k", NOW), Err(Miss::Flushed));
         set(store, b"k", b"2", NOW);
         assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
         other.join().unwrap();
         assert_eq!(get(store, b"k", NOW), Ok(b"2".to_vec()));
         assert_eq!(get(store, b"b", NOW), Ok(b"1".to_vec()));
+    });
+}
+
+#[test]
+fn once_all_items_have_new_numbers_the_old_one_is_on_none() {
+    in_all_orders_of(Switch::default, |store, switch| {
+        // Four of these fill a segment: what comes then is in another one.
+        for key in [b"k", b"a", b"b", b"c"] {
+            set(store, key, &[1; 900], NOW);
+        }
+        let other = spawn(store, |store| {
+            set(store, b"k", &[2; 901], NOW);
+            set(store, b"new", &[3; 900], NOW);
+        });
+        switch.0.store(1, Ordering::Relaxed);
+        store.renumber(&[1]);
+        for _ in 0..2 {
+            let _ = store.sweep(NOW, 100);
+        }
+        assert!(store.is_renumbered());
+        assert_eq!(store.namespaces()[0].items, 0);
+        other.join().unwrap();
+        let [old, new] = store.namespaces()[..] else {
+            panic!("there are two");
+        };
+        assert_eq!((old.items, new.items), (0, 5));
+        assert_eq!(get(store, b"k", NOW), Ok(vec![2; 901]));
     });
 }
 

@@ -47,6 +47,7 @@ mod outside;
 mod prefetch;
 mod read;
 mod record;
+mod renumber;
 mod restore;
 mod sample;
 mod save;

@@ -16,7 +16,8 @@ pub trait Namespaces: fmt::Debug + Send + Sync {
     /// All numbers are below this one, which is the same for as long as the store lives; at most 256.
     fn count(&self) -> usize;
 
-    /// The number of the key, which is about to be stored. Once a key has been stored, its number stays the same.
+    /// The number of the key, which is about to be stored. Who lets it become another one for keys that may have been
+    /// stored calls [`Store::renumber`] then.
     ///
     /// It is asked under a shard's lock, so it should be quick.
     fn of(&self, key: &[u8]) -> NamespaceId;
@@ -52,15 +53,27 @@ impl NamespaceStats {
 #[derive(Debug)]
 pub(crate) struct Books {
     namespaces: Box<[NamespaceStats]>,
-    /// How often one has been flushed.
-    pub(crate) flushes: u64,
+    /// How often one has been flushed, or keys have got other numbers.
+    pub(crate) revision: u64,
+    /// The revision in which keys have got other numbers last.
+    pub(crate) renumbered: u64,
+    /// There may be items that do not have the number of their key yet.
+    pub(crate) is_renumbering: bool,
+    /// Since then, items have kept another number because they would have died by getting that of their key.
+    pub(crate) has_exceptions: bool,
+    /// There may be items that do not have the number of their key, for one reason or the other.
+    pub(crate) is_mixed: bool,
 }
 
 impl Books {
     pub(crate) fn new(count: usize) -> Self {
         Self {
             namespaces: vec![NamespaceStats::default(); count].into_boxed_slice(),
-            flushes: 0,
+            revision: 0,
+            renumbered: 0,
+            is_renumbering: false,
+            has_exceptions: false,
+            is_mixed: false,
         }
     }
 
@@ -93,6 +106,12 @@ impl Books {
         });
     }
 
+    /// An item gets another number.
+    pub(crate) fn transfer(&mut self, from: NamespaceId, to: NamespaceId, bytes: u64) {
+        self.leave(from, bytes);
+        self.enter(to, bytes);
+    }
+
     pub(crate) fn count_stored(&mut self, id: NamespaceId) {
         self.change(id, |namespace| namespace.stored += 1);
     }
@@ -117,15 +136,17 @@ impl Books {
 }
 
 impl Store {
-    /// Kills exactly what was stored in this namespace before the call. It costs the same however much is stored:
+    /// Kills exactly what was stored in these namespaces before the call. It costs the same however much is stored:
     /// sweeps take the memory back.
-    pub fn flush_namespace(&self, id: NamespaceId, now: Time) {
+    pub fn flush_namespaces(&self, ids: &[NamespaceId], now: Time) {
         self.pending_flush.fire(&self.shards, now);
         for shard in &self.shards {
-            shard.flush_namespace(id);
+            shard.flush_namespaces(ids);
         }
         if let Some(sampler) = &self.sampler {
-            sampler.flushed(Some(id));
+            for id in ids {
+                sampler.flushed(Some(*id));
+            }
         }
     }
 
@@ -164,13 +185,16 @@ impl Shard {
         mark.map_or(0, |mark| mark.load(Ordering::Acquire))
     }
 
-    fn flush_namespace(&self, id: NamespaceId) {
+    fn flush_namespaces(&self, ids: &[NamespaceId]) {
         let mut writer = self.writer();
-        if let Some(mark) = self.marks.get(usize::from(id)) {
-            mark.store(writer.last_cas, Ordering::Release);
-            self.highest_mark.store(writer.last_cas, Ordering::Release);
-            writer.books.flushes += 1;
+        for id in ids {
+            if let Some(mark) = self.marks.get(usize::from(*id)) {
+                mark.store(writer.last_cas, Ordering::Release);
+            }
         }
+        // After those: whoever sees this sees them.
+        self.highest_mark.store(writer.last_cas, Ordering::Release);
+        writer.books.revision += 1;
     }
 
     /// Flushes everything.

@@ -207,7 +207,7 @@ mod tests {
             ..Config::default()
         });
         let at = Time::from_millis;
-        store.flush_namespace(0, at(1));
+        store.flush_namespaces(&[0], at(1));
         store.flush(at(1), at(1));
         store.flush(at(9), at(1));
         let _ = store.get(b"key", at(8), |_| ());

@@ -1,6 +1,7 @@
 //! [`Save`]: turns everything stored into the blocks of a snapshot, what is newest first.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lz4_flex::block::{compress_into, get_maximum_output_size};
@@ -29,6 +30,9 @@ enum Source {
 #[derive(Debug, Default)]
 struct Open {
     shard: usize,
+    number: u32,
+    /// The shard's renumberings then.
+    renumberings: u64,
     begin: Option<Location>,
     bytes: Vec<u8>,
     offset: usize,
@@ -243,12 +247,13 @@ impl Save<'_> {
         self.open.bytes.extend_from_slice(log.segment(number, fill));
         self.open.begin = Some(log.location(number, 0));
         self.open.shard = shard;
+        self.open.number = number;
+        self.open.renumberings = turn.shard.renumberings.load(Ordering::Acquire);
         self.open.offset = 0;
     }
 
     /// The next live item of the open segment. The copy may be of what is no more: the index knows.
     fn next_of_segment(&mut self) -> Option<Item> {
-        let begin = self.open.begin?;
         let shard = self.store.shards.get(self.open.shard)?;
         while let Some(record) = self
             .open
@@ -257,8 +262,16 @@ impl Save<'_> {
             .and_then(Packed::find)
             .map(Packed::record)
         {
-            let location = begin.after(self.open.offset);
+            let location = self.open.begin?.after(self.open.offset);
             self.open.offset += record.len();
+            let is_dead = shard.death(&record.head, self.now).is_some();
+            if !shard.is_numbered_since(self.open.renumberings) {
+                self.open_segment(self.open.shard, self.open.number);
+                continue;
+            }
+            if is_dead {
+                continue;
+            }
             let place = self.store.index.place(record.key);
             let Some(word) = self.store.index.find_at(place, location) else {
                 continue;
@@ -267,9 +280,7 @@ impl Save<'_> {
                 record,
                 shared: None,
             };
-            if shard.death(&record.head, self.now).is_none()
-                && let Some(item) = self.item(word, found)
-            {
+            if let Some(item) = self.item(word, found) {
                 return Some(item);
             }
         }

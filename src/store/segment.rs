@@ -52,8 +52,9 @@ pub(crate) struct Segment {
     pub(crate) stamp: u64,
     /// When it was opened, in seconds.
     pub(crate) opened_seconds: u32,
-    /// How often a namespace had been flushed when it was opened, or swept last: none of its records was dead by those.
-    pub(crate) flushes: u64,
+    /// That of the books when it was opened, or swept last: of its records none was dead by the flushes of namespaces up
+    /// to then, and none had an older number.
+    pub(crate) revision: u64,
     pub(crate) span: Span,
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Shard {
     pub(crate) departures: Departures,
     /// Of each namespace the cas unique up to which items have been flushed.
     pub(crate) marks: Box<[AtomicU64]>,
+    /// How often its items have begun to get other numbers, or all had theirs: what was copied before says nothing of
+    /// that.
+    pub(crate) renumberings: AtomicU64,
 }
 
 /// A large value's place in its queue.
@@ -167,6 +170,7 @@ impl Shard {
             waits: AtomicU64::new(0),
             departures,
             marks: (0..namespaces).map(|_| AtomicU64::new(0)).collect(),
+            renumberings: AtomicU64::new(0),
         }
     }
 

@@ -98,14 +98,14 @@ impl Turn<'_> {
         let stamp = self.writer.last_cas;
         let opened_seconds = self.now.as_seconds();
         self.writer.dates.note(stamp, self.now);
-        let flushes = self.writer.books.flushes;
+        let revision = self.writer.books.revision;
         if let Some(segment) = self.writer.segment_mut(number) {
             *segment = Segment {
                 used: true,
                 class: chain.class,
                 stamp,
                 opened_seconds,
-                flushes,
+                revision,
                 ..Segment::default()
             };
         }

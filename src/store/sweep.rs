@@ -1,4 +1,5 @@
-//! Takes back the memory of dead items that nobody asks for.
+//! Takes back the memory of dead items that nobody asks for, and gives those that live the numbers of their keys where
+//! these have become others (`renumber.rs`).
 
 use std::sync::atomic::Ordering;
 
@@ -48,11 +49,11 @@ impl Store {
 impl Turn<'_> {
     /// Sweeps the next segment in which something can be dead, or all large values.
     fn sweep_step(&mut self) -> Swept {
-        let (mark, flushes) = (self.writer.flushed, self.writer.books.flushes);
+        let (mark, revision) = (self.writer.flushed, self.writer.books.revision);
         let from = self.writer.sweep_from;
         let now = self.now;
         let due = |segment: &Segment| {
-            segment.used && (segment.flushes < flushes || segment.span.has_dead(mark, now))
+            segment.used && (segment.revision < revision || segment.span.has_dead(mark, now))
         };
         let next = self.writer.segments.iter().skip(from).position(due);
         let next = next.and_then(|skipped| u32::try_from(from + skipped).ok());
@@ -61,10 +62,12 @@ impl Turn<'_> {
             self.sweep_segment(number)
         } else {
             self.writer.sweep_from = 0;
-            Swept {
+            let swept = Swept {
                 is_round_done: true,
                 ..self.sweep_slots()
-            }
+            };
+            self.end_renumbering();
+            swept
         };
         self.drop_table_room();
         self.writer.counters.sweep_items_checked += swept.looked_at as u64;
@@ -77,6 +80,7 @@ impl Turn<'_> {
     fn sweep_segment(&mut self, number: u32) -> Swept {
         let mut swept = Swept::default();
         let mut span = Span::default();
+        let is_outdated = self.is_outdated(number);
         let scratch = self.copy_segment(number);
         let mut offset = 0;
         while let Some(record) = scratch.get(offset..).and_then(Record::parse) {
@@ -85,6 +89,9 @@ impl Turn<'_> {
             swept.looked_at += 1;
             let Some(death) = self.shard.death(&record.head, self.now) else {
                 span.add(&record.head);
+                if is_outdated {
+                    self.renumber_record(location, &record);
+                }
                 continue;
             };
             let place = self.index.place(record.key);
@@ -102,10 +109,10 @@ impl Turn<'_> {
             }
         }
         self.writer.scratch = scratch;
-        let flushes = self.writer.books.flushes;
+        let revision = self.writer.books.revision;
         if let Some(segment) = self.writer.segment_mut(number) {
             segment.span = span;
-            segment.flushes = flushes;
+            segment.revision = revision;
         }
         if swept.removed > 0 {
             self.pack_if_sparse(number);
@@ -140,6 +147,7 @@ impl Turn<'_> {
             let location = Location::large(slot);
             let head = self.head_at(location).unwrap_or_default();
             let Some(death) = self.shard.death(&head, self.now) else {
+                self.renumber_large(location, known.charge);
                 continue;
             };
             if let Some(word) = self.index.remove(place, location) {

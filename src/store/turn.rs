@@ -176,7 +176,7 @@ impl Turn<'_> {
             put.head.cas = self.writer.next_cas();
         }
         put.head.namespace = match (old, self.namespaces) {
-            (Some(old), _) => old.gone.namespace,
+            (Some(old), _) => self.number(put.key, put.head.cas, old.gone.namespace),
             (None, Some(namespaces)) => namespaces.of(put.key),
             (None, None) => 0,
         };
@@ -223,6 +223,10 @@ impl Turn<'_> {
     /// Writes a record over the one that has its key and its length.
     fn overwrite(&mut self, place: Place, old: Old, record: &Record<'_>, fetched: bool) {
         let location = old.word.location();
+        if old.gone.namespace != record.head.namespace {
+            let (from, to) = (old.gone.namespace, record.head.namespace);
+            self.writer.books.transfer(from, to, count(record.len()));
+        }
         self.shard.log_mut().write(location, record);
         if old.word.is_fetched() != fetched {
             self.index

@@ -1,5 +1,7 @@
 //! Shows all items, a little at a time, to who wants to list them.
 
+use std::sync::atomic::Ordering;
+
 use crate::Store;
 use crate::age::Dates;
 use crate::index::Word;
@@ -17,6 +19,8 @@ pub struct Walk {
     copy: Vec<u8>,
     /// When its items were stored.
     dates: Option<Dates>,
+    /// The shard's renumberings then.
+    renumberings: u64,
 }
 
 /// A live item without its value.
@@ -94,13 +98,16 @@ impl Store {
             walk.segment += 1;
             walk.copy.clear();
             walk.dates = Some(turn.writer.dates.clone());
+            walk.renumberings = turn.shard.renumberings.load(Ordering::Acquire);
             let log = turn.shard.log();
             walk.copy
                 .extend_from_slice(log.segment(number, segment.fill));
             let begin = log.location(number, 0);
             drop(log);
             drop(turn);
-            self.walk_segment(walk, begin, now, visit);
+            if !self.walk_segment(walk, begin, now, visit) {
+                walk.segment = number;
+            }
         } else {
             let dates = turn.writer.dates.clone();
             drop(turn);
@@ -111,16 +118,16 @@ impl Store {
         walk.shard < self.shards.len()
     }
 
-    /// The copy may be of what is no more: the index knows.
+    /// The copy may be of what is no more: the index knows. Returns whether the copy was good to the end.
     fn walk_segment(
         &self,
         walk: &Walk,
         begin: Location,
         now: Time,
         mut visit: impl FnMut(Listed<'_>),
-    ) {
+    ) -> bool {
         let (Some(shard), Some(dates)) = (self.shards.get(walk.shard), &walk.dates) else {
-            return;
+            return true;
         };
         let mut rest = walk.copy.as_slice();
         let mut location = begin;
@@ -128,7 +135,11 @@ impl Store {
             let here = location;
             rest = rest.get(record.len()..).unwrap_or_default();
             location = location.after(record.len());
-            if shard.death(&record.head, now).is_some() {
+            let is_dead = shard.death(&record.head, now).is_some();
+            if !shard.is_numbered_since(walk.renumberings) {
+                return false;
+            }
+            if is_dead {
                 continue;
             }
             let place = self.index.place(record.key);
@@ -138,6 +149,7 @@ impl Store {
                 visit(Listed::new(record.key, stored_len, known, dates, now));
             }
         }
+        true
     }
 
     fn walk_large(

@@ -6,6 +6,7 @@
 //! are halved every minute, so that who was hot an hour ago is not.
 
 use crate::chance::Chance;
+use crate::insight::recent::Recent;
 use crate::insight::{HotKey, HotKeys};
 use crate::nuthatch_metrics::float;
 use nuthatch_store::Time;
@@ -46,6 +47,7 @@ impl Sampler {
     #[cold]
     fn look(&self, key: &[u8], bytes: u64) {
         let seen = &mut *self.lock();
+        seen.recent.push(key);
         seen.operations.add(key, 1, bytes);
         if bytes > 0 {
             seen.bytes.add(key, bytes, 1);
@@ -59,10 +61,14 @@ impl Sampler {
     /// Memory of the keys that it keeps.
     pub(crate) fn bytes(&self) -> usize {
         let seen = self.lock();
-        [&seen.operations, &seen.bytes]
-            .map(Table::bytes)
-            .iter()
-            .sum()
+        let tables = [&seen.operations, &seen.bytes].map(Table::bytes);
+        let tables: usize = tables.iter().sum();
+        tables.saturating_add(seen.recent.bytes())
+    }
+
+    /// Moves the keys of the requests that were looked at since the last time to `taken`.
+    pub(crate) fn take_recent(&self, taken: &mut Recent) {
+        self.lock().recent.take(taken);
     }
 
     /// Halves the counts if it is time; to be called from time to time.
@@ -81,6 +87,7 @@ impl Sampler {
 struct Seen {
     operations: Table,
     bytes: Table,
+    recent: Recent,
     halved_millis: u64,
 }
 

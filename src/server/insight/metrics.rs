@@ -3,7 +3,6 @@
 use crate::insight::{Insight, LIMITS, NamespaceRow, Results};
 use crate::shared::Shared;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use nuthatch_store::NamespaceId;
 
 /// Keys whose share is told; the keys themselves are not.
 const RANKS: usize = 5;
@@ -15,13 +14,10 @@ pub(crate) fn set(shared: &Shared) {
     if !namespaces.is_empty() {
         describe_namespaces();
     }
-    // The last row is of what is in none.
-    let ids = (1..namespaces.len()).chain([0]);
     let census = shared.census.read(shared);
-    for (row, id) in namespaces.iter().zip(ids) {
+    for row in &namespaces {
         set_namespace(row);
-        let id = NamespaceId::try_from(id).ok();
-        if let Some(ttl) = id.and_then(|id| census.namespace_ttls.get(&id)) {
+        if let Some(ttl) = census.namespace_ttls.get(&row.id) {
             gauge!("nuthatch_namespace_ttl_seconds", "namespace" => row.name.clone()).set(*ttl);
         }
     }
@@ -50,7 +46,7 @@ fn describe_namespaces() {
     describe_counter!(
         "nuthatch_namespace_requests_total",
         "Requests by the namespace of their key, and whether it had a live item; what was stored is a hit. Keys of \
-         namespaces in which nothing was ever stored are in other."
+         namespaces that are not among the 64 that are told apart are in other."
     );
     describe_gauge!("nuthatch_namespace_items", "Items in memory by namespace.");
     describe_gauge!(

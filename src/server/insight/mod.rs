@@ -1,23 +1,30 @@
 //! `Insight`: what can be told of the keys that clients use, in numbers: by namespace, by key, and by how much memory
 //! there would be. Everybody who tells it (`stats`, `/metrics`, JSON) renders these rows.
 
+mod accounts;
 mod advisor;
 mod hot_keys;
 pub(crate) mod metrics;
+mod names;
 mod namespaces;
 mod pending;
+mod recent;
+mod requests;
 mod room;
 mod rules;
 mod simulation;
 pub(crate) mod stats;
+mod usage;
 mod uses;
 
 pub use advisor::{Advisor, Totals};
 pub(crate) use hot_keys::{Sampler as HotKeySampler, merge as merge_hot_keys};
-pub(crate) use namespaces::{Event, Namespaces, Requests, Sums as RequestSums};
+pub(crate) use namespaces::{Namespaces, Source as NamespaceSource};
+pub(crate) use requests::{Event, Requests, Sums as RequestSums};
 pub use rules::Rules;
 
 use crate::shared::Shared;
+use nuthatch_store::NamespaceId;
 
 /// Sizes of the memory that advice is about: its label, and by how many halves of the present one.
 pub const LIMITS: [(&str, u64); 4] = [("0.5x", 1), ("1x", 2), ("2x", 4), ("4x", 8)];
@@ -29,9 +36,11 @@ pub(crate) struct Results {
     pub(crate) misses: u64,
 }
 
-/// One namespace, since the last reset.
+/// One namespace, since the last reset, or since it is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NamespaceRow {
+    /// The number of its items, or of the most.
+    pub(crate) id: NamespaceId,
     /// Printable, without blanks, at most 64 bytes. The last row is `other`.
     pub(crate) name: String,
     pub(crate) get: Results,
@@ -87,13 +96,12 @@ impl<'a> Insight<'a> {
         Self { shared }
     }
 
-    /// All namespaces, what is in none at the end; nothing if they are off.
+    /// The namespaces that are told apart, what is not at the end; nothing if they are off.
     pub(crate) fn namespaces(self) -> Vec<NamespaceRow> {
         let Some(known) = &self.shared.namespaces else {
             return Vec::new();
         };
-        let requests = self.shared.namespace_requests();
-        known.rows(&self.shared.store.namespaces(), &requests)
+        self.shared.counting_namespaces(|source| known.rows(source))
     }
 
     /// The keys that are used most.

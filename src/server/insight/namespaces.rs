@@ -1,157 +1,207 @@
-//! [`Namespaces`]: the namespaces that there are, and how their keys are asked for.
+//! [`Namespaces`]: the namespaces that are told apart, how their keys are asked for, and which ones they are: those that
+//! are used most.
 //!
 //! The store counts items, bytes, what is stored, counted and evicted, exactly: each record has the number of its
 //! namespace. Requests are counted by the threads that answer them, on cache lines of their own; a hit knows its
 //! namespace from the record, and only where there is none the key is looked at.
+//!
+//! Names are told from their first store on until there are too many ([`Names`]). Then a name that is used much more than
+//! one that is told takes its place, as a sample of the requests says ([`Usage`]): the one that leaves is no longer looked
+//! up, the one that joins gets a number that no item has, and the store gives all items the numbers that their keys have
+//! now (`Store::renumber`). When it has, the new name is told ([`Accounts`]): from the first moment with all its items, so
+//! that it can be flushed.
 
-use crate::counters::add;
-use crate::insight::rules::{Name, OTHER, Rules};
-use crate::insight::{NamespaceRow, Results};
-use foldhash::fast::RandomState;
-use nuthatch_store::{NamespaceId, NamespaceStats};
-use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use crate::insight::NamespaceRow;
+use crate::insight::accounts::{Accounts, Counts};
+use crate::insight::hot_keys::Sampler as HotKeySampler;
+use crate::insight::names::{COUNT, Names};
+use crate::insight::recent::Recent;
+use crate::insight::requests::Sums;
+use crate::insight::rules::{OTHER, Rules};
+use crate::insight::usage::Usage;
+use nuthatch_store::{NamespaceId, Store, Time};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Namespaces that are told apart, the first that something is stored in; all others are one.
-pub(crate) const NAMESPACES_MAX: usize = 64;
+/// Names that join at a time: all items are looked through for them.
+const EXCHANGES_MAX: usize = 4;
 
-/// With the one for what is in none, which has the number 0.
-const COUNT: usize = NAMESPACES_MAX + 1;
+/// If so many names have left that all spare numbers are still on items, these are looked through again after so long.
+const RETRY_MILLIS: u64 = 60_000;
 
-/// Places to look a name up in: so many that few are next to each other.
-const SLOTS: usize = 256;
-
-/// What is asked of a key, and whether it had a live item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    GetHit,
-    GetMiss,
-    DeleteHit,
-    DeleteMiss,
-    TouchHit,
-    TouchMiss,
-    ArithMiss,
+/// What has been counted of namespaces.
+pub(crate) struct Source<'a> {
+    pub(crate) store: &'a Store,
+    /// By all threads.
+    pub(crate) requests: &'a dyn Fn() -> Sums,
 }
 
-const EVENTS: usize = Event::ArithMiss as usize + 1;
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
 
-/// The numbers of the names. They are given once, and never to another name: items have them.
+impl Source<'_> {
+    fn counts(&self) -> Counts {
+        Counts {
+            stored: self.store.namespaces(),
+            requests: (self.requests)(),
+        }
+    }
+}
+
+/// Who is told apart.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
-    rules: Rules,
-    random: RandomState,
-    /// Numbers of names, each at the first free place behind the one that its hash says.
-    slots: [AtomicU8; SLOTS],
-    names: [OnceLock<Name>; NAMESPACES_MAX],
-    count: Mutex<usize>,
+    names: Names,
+    /// Locked before the shards of the store, and never under their locks.
+    state: Mutex<State>,
+    /// How often numbers have begun to stand for something else, or have been told as that; the lowest bit is set while
+    /// it is being done.
+    revision: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    accounts: Accounts,
+    usage: Usage,
+    recent: Recent,
+    /// When items were last looked through.
+    settled_millis: u64,
 }
 
 impl Namespaces {
     /// `None` if they are off.
     pub(crate) fn new(rules: &Rules) -> Option<Self> {
-        if rules.is_off() {
-            return None;
-        }
-        let namespaces = Self {
-            rules: rules.clone(),
-            random: RandomState::default(),
-            slots: [const { AtomicU8::new(0) }; SLOTS],
-            names: [const { OnceLock::new() }; NAMESPACES_MAX],
-            count: Mutex::default(),
-        };
-        for name in rules.names() {
-            namespaces.add(name);
-        }
-        Some(namespaces)
+        (!rules.is_off()).then(|| Self {
+            names: Names::new(rules),
+            state: Mutex::default(),
+            revision: AtomicU64::new(0),
+        })
     }
 
-    /// The number of a key; 0 also if nothing has ever been stored in its namespace.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a key; 0 if its namespace is not told apart.
     pub(crate) fn find(&self, key: &[u8]) -> NamespaceId {
-        let name = self.rules.name(key);
-        name.and_then(|name| self.number(&name)).unwrap_or_default()
+        self.names.find(key)
     }
 
-    /// The number of a name as it is told.
-    pub(crate) fn by_name(&self, name: &[u8]) -> Option<NamespaceId> {
+    /// All that are told, what is not at the end.
+    pub(crate) fn rows(&self, source: &Source<'_>) -> Vec<NamespaceRow> {
+        let state = self.lock();
+        state.accounts.rows(&self.names, &source.counts())
+    }
+
+    /// Lets all counters begin at 0, with those of the store.
+    pub(crate) fn reset(&self, source: &Source<'_>) {
+        let mut state = self.lock();
+        source.store.reset_counters();
+        state.accounts.reset(&source.counts());
+    }
+
+    /// Flushes what is told by this name; returns whether there is one. Its numbers stand for nothing else meanwhile.
+    pub(crate) fn flush(&self, name: &[u8], store: &Store, now: Time) -> bool {
+        let state = self.lock();
         if name == OTHER.as_bytes() {
-            return Some(0);
+            store.flush_namespaces(&state.accounts.other(), now);
+            return true;
         }
-        let known = (1..).zip(self.names.iter().map_while(OnceLock::get));
-        known
-            .into_iter()
-            .find_map(|(id, known)| (known.as_bytes() == name).then_some(id))
+        let is_named = |id: &NamespaceId| {
+            let known = self.names.name_of(*id);
+            known.is_some_and(|known| known.as_bytes() == name)
+        };
+        let id = state.accounts.told(&self.names).find(is_named);
+        if let Some(id) = id {
+            store.flush_namespaces(&[id], now);
+        }
+        id.is_some()
     }
 
-    fn slots_of(&self, name: &Name) -> impl Iterator<Item = &AtomicU8> {
-        let hash = self.random.hash_one(name.as_bytes());
-        let first = usize::try_from(hash % (SLOTS as u64)).unwrap_or_default();
-        self.slots.iter().cycle().skip(first).take(SLOTS)
+    /// Changes whenever a number stands for something else.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
-    fn number(&self, name: &Name) -> Option<NamespaceId> {
-        for slot in self.slots_of(name) {
-            let id = slot.load(Ordering::Acquire);
-            let known = self.names.get(usize::from(id).checked_sub(1)?)?.get()?;
-            if known == name {
-                return Some(id);
+    /// Whether items are being looked through for names that join and leave.
+    pub(crate) fn is_exchanging(&self) -> bool {
+        self.revision() % 2 == 1
+    }
+
+    /// Looks at what threads have sampled since the last time.
+    pub(crate) fn note<'a>(&self, threads: impl IntoIterator<Item = &'a HotKeySampler>) {
+        let state = &mut *self.lock();
+        for thread in threads {
+            thread.take_recent(&mut state.recent);
+            let weight = state.recent.weight();
+            for key in state.recent.keys() {
+                if let Some(name) = self.names.name(key) {
+                    state.usage.add(&name, weight);
+                }
             }
         }
-        None
     }
 
-    /// The number of a name, a new one if it has none; 0 if there are no more.
-    fn add(&self, name: &Name) -> NamespaceId {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = self.number(name) {
-            return id;
+    /// Goes on with exchanges of names. New ones begin only if they may: while a snapshot comes back, what has been
+    /// flushed since it was written is known by the numbers.
+    ///
+    /// To be called about once in a second, by one thread.
+    pub(crate) fn exchange(&self, source: &Source<'_>, now: Time, may_begin: bool) {
+        let state = &mut *self.lock();
+        state.usage.age(now);
+        if self.is_exchanging() {
+            if source.store.is_renumbered() {
+                state.accounts.settle(&source.counts());
+                state.settled_millis = now.as_millis();
+                self.revision.fetch_add(1, Ordering::Release);
+            }
+        } else if may_begin && self.names.is_full() {
+            self.begin(state, source, now);
         }
-        let Some(place) = self.names.get(*count) else {
-            return 0;
-        };
-        *count = count.saturating_add(1);
-        let id = NamespaceId::try_from(*count).unwrap_or_default();
-        // Nobody else adds, so it is free.
-        let _ = place.set(*name);
-        let free = self
-            .slots_of(name)
-            .find(|slot| slot.load(Ordering::Relaxed) == 0);
-        if let Some(slot) = free {
-            slot.store(id, Ordering::Release);
-        }
-        id
     }
 
-    /// All of them with their names, 0 at the end.
-    pub(crate) fn rows(&self, stored: &[NamespaceStats], requests: &Sums) -> Vec<NamespaceRow> {
-        let known = self.names.iter().map_while(OnceLock::get);
-        let names = std::iter::once(OTHER).chain(known.map(Name::as_str));
-        let counted = stored.iter().zip(&requests.0);
-        let rows = names
-            .zip(counted)
-            .map(|(name, (stored, requests))| row(name, stored, requests));
-        let mut rows: Vec<NamespaceRow> = rows.collect();
-        if !rows.is_empty() {
-            rows.rotate_left(1);
+    fn begin(&self, state: &mut State, source: &Source<'_>, now: Time) {
+        if state.accounts.has_leaving() {
+            state.accounts.clear(&source.counts());
         }
-        rows
+        let told = state.accounts.told(&self.names);
+        let told = told.filter(|id| !self.names.is_fixed(*id));
+        let told = told.filter_map(|id| Some((id, self.names.name_of(id)?)));
+        let is_told = |name: &_| self.names.number(name).is_some();
+        let exchanges = state
+            .usage
+            .exchanges(told.collect(), is_told, EXCHANGES_MAX);
+        let free = state.accounts.free();
+        let passed = now.as_millis().saturating_sub(state.settled_millis);
+        if exchanges.is_empty() || free.is_empty() && passed < RETRY_MILLIS {
+            return;
+        }
+        // Before the first request can be counted for a name that joins, and all that are for one that leaves.
+        let counts = source.counts();
+        let mut leaving = Vec::new();
+        let mut joining = Vec::new();
+        for (exchange, joins) in exchanges.into_iter().zip(free) {
+            state.accounts.leave(exchange.leaves, &counts);
+            state.accounts.join(joins, &counts);
+            leaving.push(exchange.leaves);
+            joining.push((joins, exchange.joins));
+        }
+        self.names.exchange(&leaving, &joining);
+        self.revision.fetch_add(1, Ordering::Release);
+        // After the names: see there.
+        let fresh: Vec<_> = joining.iter().map(|(id, _)| *id).collect();
+        source.store.renumber(&fresh);
     }
-}
 
-fn row(name: &str, stored: &NamespaceStats, requests: &[u64; EVENTS]) -> NamespaceRow {
-    let [get_hits, get_misses, delete_hits, delete_misses, rest @ ..] = *requests;
-    let [touch_hits, touch_misses, arith_misses] = rest;
-    let results = |hits, misses| Results { hits, misses };
-    NamespaceRow {
-        name: name.to_owned(),
-        get: results(get_hits, get_misses),
-        delete: results(delete_hits, delete_misses),
-        touch: results(touch_hits, touch_misses),
-        arith: results(stored.counted, arith_misses),
-        sets: stored.stored,
-        items: stored.items,
-        bytes: stored.bytes,
-        evictions: stored.evictions,
+    /// Memory that it takes besides what the store and the threads have.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            .saturating_add(Usage::BYTES_MAX)
+            .saturating_add(self.lock().recent.bytes())
     }
 }
 
@@ -161,134 +211,9 @@ impl nuthatch_store::Namespaces for Namespaces {
     }
 
     fn of(&self, key: &[u8]) -> NamespaceId {
-        let Some(name) = self.rules.name(key) else {
-            return 0;
-        };
-        self.number(&name).unwrap_or_else(|| self.add(&name))
-    }
-}
-
-/// The requests that one thread has answered.
-#[derive(Debug)]
-pub(crate) struct Requests([[AtomicU64; EVENTS]; COUNT]);
-
-impl Default for Requests {
-    fn default() -> Self {
-        Self([const { [const { AtomicU64::new(0) }; EVENTS] }; COUNT])
-    }
-}
-
-impl Requests {
-    /// To be called by that thread alone.
-    pub(crate) fn count(&self, id: NamespaceId, event: Event) {
-        let namespace = self.0.get(usize::from(id));
-        if let Some(cell) = namespace.and_then(|cells| cells.get(event as usize)) {
-            add(cell, 1);
-        }
-    }
-}
-
-/// Sums over threads.
-#[derive(Clone, Debug)]
-pub(crate) struct Sums([[u64; EVENTS]; COUNT]);
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self([[0; EVENTS]; COUNT])
-    }
-}
-
-impl Sums {
-    pub(crate) fn of<'a>(threads: impl IntoIterator<Item = &'a Requests>) -> Self {
-        let mut sums = Self::default();
-        for Requests(cells) in threads {
-            let cells = cells.iter().flatten();
-            for (sum, cell) in sums.0.iter_mut().flatten().zip(cells) {
-                *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
-            }
-        }
-        sums
-    }
-
-    /// Keys looked up, and those of them that had no live item.
-    pub(crate) fn gets(&self) -> Results {
-        let of = |event: Event| {
-            let counts = self
-                .0
-                .iter()
-                .filter_map(|counts| counts.get(event as usize));
-            counts.fold(0u64, |sum, count| sum.wrapping_add(*count))
-        };
-        Results {
-            hits: of(Event::GetHit),
-            misses: of(Event::GetMiss),
-        }
-    }
-
-    /// What was counted after `earlier`.
-    pub(crate) fn since(mut self, earlier: &Self) -> Self {
-        for (sum, before) in self.0.iter_mut().flatten().zip(earlier.0.iter().flatten()) {
-            *sum = sum.wrapping_sub(*before);
-        }
-        self
+        self.names.of(key)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nuthatch_store::Namespaces as _;
-
-    fn namespaces(rules: &str) -> Namespaces {
-        Namespaces::new(&Rules::parse(&[rules.to_owned()]).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn so_many_namespaces_are_told_apart_and_no_more() {
-        let namespaces = namespaces("delimiter:/");
-        let key = |number: usize| format!("n{number}/key").into_bytes();
-        for number in 0..NAMESPACES_MAX {
-            assert_eq!(usize::from(namespaces.of(&key(number))), number + 1);
-        }
-        assert_eq!(namespaces.of(&key(NAMESPACES_MAX)), 0);
-        assert_eq!(namespaces.find(&key(NAMESPACES_MAX)), 0);
-        assert_eq!(namespaces.find(&key(NAMESPACES_MAX - 1)), 64);
-        assert_eq!(namespaces.of(&key(0)), 1);
-        let stored = vec![NamespaceStats::default(); namespaces.count()];
-        let rows = namespaces.rows(&stored, &Sums::default());
-        assert_eq!(rows.len(), NAMESPACES_MAX + 1);
-        assert_eq!(
-            (rows[0].name.as_str(), rows[64].name.as_str()),
-            ("n0", "other")
-        );
-    }
-
-    #[test]
-    fn names_are_known_from_what_is_stored_or_from_the_rules() {
-        let namespaces = namespaces("basket=shop:b,delimiter:/");
-        assert_eq!(namespaces.by_name(b"basket"), Some(1));
-        assert_eq!(
-            (namespaces.find(b"a/1"), namespaces.by_name(b"a")),
-            (0, None)
-        );
-        assert_eq!(namespaces.of(b"a/1"), 2);
-        assert_eq!(
-            (namespaces.find(b"a/2"), namespaces.by_name(b"a")),
-            (2, Some(2))
-        );
-        assert_eq!(namespaces.by_name(b"other"), Some(0));
-    }
-
-    #[test]
-    fn requests_are_summed_over_threads_since_the_last_reset() {
-        let threads = [Requests::default(), Requests::default()];
-        threads[0].count(64, Event::ArithMiss);
-        let before = Sums::of(&threads);
-        threads[0].count(0, Event::GetHit);
-        threads[1].count(0, Event::GetHit);
-        threads[1].count(64, Event::ArithMiss);
-        let sums = Sums::of(&threads).since(&before);
-        assert_eq!((sums.0[0][0], sums.0[64][6]), (2, 1));
-        assert_eq!(sums.0.iter().flatten().sum::<u64>(), 3);
-    }
-}
+mod tests;

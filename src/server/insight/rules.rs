@@ -32,7 +32,7 @@ enum Rule {
 }
 
 /// The name of a namespace: printable ASCII without blanks; other bytes are told as `%` and two digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Hash, PartialEq, Eq)]
 pub(crate) struct Name {
     bytes: [u8; NAME_LEN_MAX],
     len: usize,
@@ -73,6 +73,22 @@ impl Name {
         *self.bytes.get_mut(self.len)? = byte;
         self.len = self.len.saturating_add(1);
         Some(())
+    }
+
+    /// The bytes, with zeros behind them, eight at a time.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        let (words, _) = self.bytes.as_chunks();
+        words.iter().map(|word| u64::from_le_bytes(*word))
+    }
+
+    /// The name of this length whose words these are.
+    pub(crate) fn from_words(words: [u64; NAME_LEN_MAX / 8], len: usize) -> Self {
+        let mut bytes = [0; NAME_LEN_MAX];
+        let (chunks, _) = bytes.as_chunks_mut();
+        for (chunk, word) in chunks.iter_mut().zip(words) {
+            *chunk = word.to_le_bytes();
+        }
+        Self { bytes, len }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -160,7 +160,7 @@ fn a_delayed_flush_is_as_exact() {
 fn the_flush_of_a_namespace_is_as_exact_and_takes_nothing_of_another() {
     let world = World::new();
     let dead = world.run(2, |world| {
-        world.observe(|| world.store.flush_namespace(0, world.now()))
+        world.observe(|| world.store.flush_namespaces(&[0], world.now()))
     });
     assert!(dead > 5_000, "only {dead} prove anything");
     for number in (1..WRITES).step_by(2) {

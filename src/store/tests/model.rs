@@ -84,7 +84,7 @@ fn perform(store: &Store, op: &Op, now: Time) -> Answer {
             Answer::Done(true)
         }
         Op::FlushNamespace(id) => {
-            store.flush_namespace(*id, now);
+            store.flush_namespaces(&[*id], now);
             Answer::Done(true)
         }
         Op::Sweep(item_budget) => {

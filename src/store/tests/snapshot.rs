@@ -437,7 +437,7 @@ fn no_snapshot_brings_back_what_a_namespace_has_lost() {
         }
     };
     fill(0..2_000);
-    saved.flush_namespace(0, at(1_000));
+    saved.flush_namespaces(&[0], at(1_000));
     fill(1_000..3_000);
     let whole = blocks(&saved, at(2_000));
     // Half of the first thousand, and all of those that came later.
@@ -475,7 +475,7 @@ fn no_snapshot_brings_back_what_a_namespace_has_lost() {
         restore.restored()
     };
     assert!(take(first).items < 2_500);
-    back.flush_namespace(1, at(0));
+    back.flush_namespaces(&[1], at(0));
     assert!(take(rest).dead > 0);
     drop(restore);
     for number in 0..3_000 {
