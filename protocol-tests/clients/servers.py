@@ -14,7 +14,7 @@ from pathlib import Path
 from pymemcache import Client
 
 HOST = "127.0.0.1"
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 60
 ROOT = Path(__file__).resolve().parents[2]
 
 NUTHATCH = os.environ.get("NUTHATCH_BIN", str(ROOT / "target/release/nuthatch"))

@@ -10,7 +10,7 @@ import pytest
 
 from servers import running
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
 BOTH = pytest.mark.parametrize(
     "name",
     [pytest.param("nuthatch", marks=pytest.mark.nuthatch), pytest.param("memcached", marks=pytest.mark.memcached)],

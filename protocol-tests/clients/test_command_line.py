@@ -15,7 +15,7 @@ from pymemcache import Client
 
 from servers import HOST, NUTHATCH, PROGRAMS, announced_port
 
-EXIT_SECONDS_MAX = 10
+EXIT_SECONDS_MAX = 60
 
 
 @contextmanager

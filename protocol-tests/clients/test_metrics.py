@@ -62,7 +62,7 @@ def start(tmp_path):
             while not (admin := ADMIN.search((tmp_path / "log").read_text())):
                 assert time.monotonic() < deadline, "the log does not name the address for metrics"
                 time.sleep(0.01)
-            with urllib.request.urlopen(f"http://{admin[1]}/metrics", timeout=10) as response:
+            with urllib.request.urlopen(f"http://{admin[1]}/metrics", timeout=60) as response:
                 assert response.headers["Content-Type"] == "text/plain; version=0.0.4"
                 return response.read().decode()
 

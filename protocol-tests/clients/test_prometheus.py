@@ -156,7 +156,7 @@ def found_in(log, pattern):
 
 def ask(address, path, **parameters):
     url = f"http://{address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-    with urllib.request.urlopen(url, timeout=20) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return json.load(response)["data"]
 
 

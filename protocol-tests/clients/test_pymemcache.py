@@ -20,7 +20,7 @@ FOREVER, EXPIRED = "forever", "expired"
 
 @pytest.fixture
 def client(server):
-    with closing(Client(server.endpoint, default_noreply=False, timeout=10)) as client:
+    with closing(Client(server.endpoint, default_noreply=False, timeout=60)) as client:
         yield client
 
 

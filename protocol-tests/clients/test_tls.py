@@ -12,7 +12,7 @@ from pymemcache import Client
 
 from servers import HOST, running
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 BOTH = pytest.mark.parametrize(
     "name",
     [pytest.param("nuthatch", marks=pytest.mark.nuthatch), pytest.param("memcached", marks=pytest.mark.memcached)],

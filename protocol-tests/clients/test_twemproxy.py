@@ -87,7 +87,7 @@ def proxy(nodes, tmp_path):
 
 @pytest.fixture
 def client(proxy):
-    with closing(Client(proxy, default_noreply=False, timeout=10)) as client:
+    with closing(Client(proxy, default_noreply=False, timeout=60)) as client:
         yield client
 
 
@@ -184,7 +184,7 @@ def test_what_is_too_large_is_refused_and_the_connection_goes_on(client):
 def stored(proxy, key):
     """Whether the key can be set and read, on a connection of its own."""
     try:
-        with closing(Client(proxy, default_noreply=False, timeout=10)) as client:
+        with closing(Client(proxy, default_noreply=False, timeout=60)) as client:
             return client.set(key, key) and client.get(key) == key.encode()
     except MemcacheError:
         return False

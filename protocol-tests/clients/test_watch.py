@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 VARYING = re.compile(rb"(ts|gid|cfd|rport)=[0-9.]+ ?")
 
 

@@ -6,7 +6,7 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass
 
-REPLY_SECONDS_MAX = 20
+REPLY_SECONDS_MAX = 60
 # More seconds than these would be a Unix time.
 EXPTIME_RELATIVE_MAX = 30 * 24 * 60 * 60
 

@@ -119,6 +119,33 @@ fn requests_and_items_are_counted_by_namespace() {
 }
 
 #[test]
+fn the_mean_time_to_live_is_told_of_those_that_expire() {
+    // With so few shards all of them are looked at.
+    let nuthatch = Nuthatch::start(&[
+        "--admin",
+        "127.0.0.1:0",
+        "--namespaces",
+        "delimiter:/",
+        "-m",
+        "2",
+        "-I",
+        "1k",
+    ])
+    .unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    let sets = "set a/1 0 60 1\r\n1\r\nset a/2 0 120 1\r\n2\r\nset a/3 0 0 1\r\n3\r\nset b/1 0 0 1\r\n4\r\n";
+    assert_eq!(ask(&mut peer, sets), ["STORED"; 4]);
+    let page = metrics(nuthatch.admin_address().unwrap());
+    let told = page
+        .lines()
+        .filter(|line| line.starts_with("nuthatch_namespace_ttl_seconds"));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        ["nuthatch_namespace_ttl_seconds{namespace=\"a\"} 90"]
+    );
+}
+
+#[test]
 fn evictions_are_counted_where_they_are() {
     let nuthatch = Nuthatch::start(&["-m", "2", "-I", "1k"]).unwrap();
     let mut peer = nuthatch.connect().unwrap();
