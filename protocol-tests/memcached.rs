@@ -69,7 +69,7 @@ impl Memcached {
         let connect = || {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.set_read_timeout(Some(Duration::from_mins(1)))?;
             Ok::<_, std::io::Error>(stream)
         };
         connect().map_err(|error| format!("cannot connect to memcached: {error}"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Asks until there is an answer, for ten seconds; `what` did not happen by then.
 pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
     const PAUSE: Duration = Duration::from_millis(5);
     for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
         if let Some(answer) = ask() {

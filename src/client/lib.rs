@@ -13,7 +13,7 @@
 //! assert_eq!(client.get::<String>("greeting").await?.as_deref(), Some("hello"));
 //!
 //! // From the cache, or from the database: one process loads, the others wait, or are served what was there.
-//! let policy = Policy::fresh_for(Duration::from_secs(60)).grace(Duration::from_secs(600));
+//! let policy = Policy::fresh_for(Duration::from_mins(1)).grace(Duration::from_secs(600));
 //! let user = client
 //!     .get_or_refresh("user:1", &policy, |_| async { Ok::<_, Error>(Some("Ada".to_owned())) })
 //!     .await?;

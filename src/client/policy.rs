@@ -21,7 +21,7 @@ const WAIT_MIN: Duration = Duration::from_millis(250);
 /// use std::time::Duration;
 ///
 /// // Right for a minute; for an hour after that, better than nothing.
-/// let policy = Policy::fresh_for(Duration::from_secs(60)).grace(Duration::from_secs(3600));
+/// let policy = Policy::fresh_for(Duration::from_mins(1)).grace(Duration::from_secs(3600));
 /// # let _ = policy;
 /// ```
 #[derive(Clone, Debug)]
