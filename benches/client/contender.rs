@@ -1,13 +1,17 @@
 //! [`Contender`]: the clients that are compared, and how each is asked as its documentation asks it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_memcached::AsciiProtocol as _;
 use bytes::Bytes;
 use memcache::exp::{AsyncMemcache, Memcache};
-use nuthatch_client::Client;
+use nuthatch_client::{Client, Timeouts};
 
 use crate::Failure;
+
+/// A busy machine is slow, and its servers are not down.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How many daemons keys are spread over where there are several: as many as [`Caller::get_many`] asks at once.
 pub(crate) const NODES: usize = 3;
@@ -67,9 +71,15 @@ impl Contender {
 }
 
 pub(crate) async fn connect(nodes: &[SocketAddr]) -> Result<Client, Failure> {
-    let builder = nodes.iter().fold(Client::builder(), |builder, node| {
-        builder.node(node.to_string())
-    });
+    let builder = Client::builder().timeouts(
+        Timeouts::lan()
+            .with_connect(PATIENCE)
+            .with_operation(PATIENCE)
+            .with_stall(PATIENCE),
+    );
+    let builder = nodes
+        .iter()
+        .fold(builder, |builder, node| builder.node(node.to_string()));
     Ok(builder.build().await?)
 }
 

@@ -30,13 +30,13 @@ impl Turn<'_> {
     /// Each entry leads to one record or slot, each live record and slot has one entry.
     fn check(&mut self) -> Result<(), String> {
         let mut items = 0;
-        let mut found = Books::new(self.writer.books.all().len());
+        let mut found = Books::new(self.writer.books.count());
         for number in 0..self.writer.segments.len() {
             let number = u32::try_from(number).map_err(|error| error.to_string())?;
             items += self.check_segment(number, &mut found)?;
         }
         items += self.check_slots(&mut found)?;
-        self.check_books(&found)?;
+        self.check_books(found)?;
         let table = self.index.table(self.number);
         same("entries and items", table.len, items)?;
         same("bytes of the table", self.writer.table_bytes, table.bytes)?;
@@ -59,12 +59,12 @@ impl Turn<'_> {
     }
 
     /// Each namespace has what is written in its book.
-    fn check_books(&self, found: &Books) -> Result<(), String> {
-        let held = |books: &Books| -> Vec<(u64, u64)> {
+    fn check_books(&mut self, mut found: Books) -> Result<(), String> {
+        let held = |books: &mut Books| -> Vec<(u64, u64)> {
             let namespaces = books.all().iter();
             namespaces.map(|one| (one.items, one.bytes)).collect()
         };
-        let (written, found) = (held(&self.writer.books), held(found));
+        let (written, found) = (held(&mut self.writer.books), held(&mut found));
         if written == found {
             Ok(())
         } else {

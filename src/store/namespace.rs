@@ -53,6 +53,9 @@ impl NamespaceStats {
 #[derive(Debug)]
 pub(crate) struct Books {
     namespaces: Box<[NamespaceStats]>,
+    /// Where items were stored last, and how many of them are not in `namespaces` yet: those are on a cache line that
+    /// whoever overwrites an item needs for nothing else.
+    stored_last: (NamespaceId, u64),
     /// How often one has been flushed, or keys have got other numbers.
     pub(crate) revision: u64,
     /// The revision in which keys have got other numbers last.
@@ -69,6 +72,7 @@ impl Books {
     pub(crate) fn new(count: usize) -> Self {
         Self {
             namespaces: vec![NamespaceStats::default(); count].into_boxed_slice(),
+            stored_last: (0, 0),
             revision: 0,
             renumbered: 0,
             is_renumbering: false,
@@ -82,8 +86,19 @@ impl Books {
         self.namespaces.len() * (size_of::<NamespaceStats>() + size_of::<u64>())
     }
 
-    pub(crate) fn all(&self) -> &[NamespaceStats] {
+    pub(crate) const fn count(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    pub(crate) fn all(&mut self) -> &[NamespaceStats] {
+        self.count_stored_last();
         &self.namespaces
+    }
+
+    #[cold]
+    fn count_stored_last(&mut self) {
+        let (id, count) = std::mem::take(&mut self.stored_last);
+        self.change(id, |namespace| namespace.stored += count);
     }
 
     fn change(&mut self, id: NamespaceId, change: impl FnOnce(&mut NamespaceStats)) {
@@ -113,7 +128,11 @@ impl Books {
     }
 
     pub(crate) fn count_stored(&mut self, id: NamespaceId) {
-        self.change(id, |namespace| namespace.stored += 1);
+        if self.stored_last.0 != id {
+            self.count_stored_last();
+            self.stored_last.0 = id;
+        }
+        self.stored_last.1 += 1;
     }
 
     pub(crate) fn count_counted(&mut self, id: NamespaceId) {
@@ -125,6 +144,7 @@ impl Books {
     }
 
     pub(crate) fn reset_counters(&mut self) {
+        self.stored_last = (0, 0);
         for namespace in &mut self.namespaces {
             *namespace = NamespaceStats {
                 items: namespace.items,
@@ -154,7 +174,7 @@ impl Store {
     pub fn namespaces(&self) -> Vec<NamespaceStats> {
         let mut sums = vec![NamespaceStats::default(); self.namespace_count()];
         for shard in &self.shards {
-            for (sum, namespace) in sums.iter_mut().zip(shard.writer().books.all()) {
+            for (sum, namespace) in sums.iter_mut().zip(shard.writer().books.all().iter()) {
                 sum.add(namespace);
             }
         }
