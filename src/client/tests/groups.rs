@@ -161,11 +161,11 @@ async fn a_warmer_loads_before_anybody_asks_and_stops_when_it_is_dropped() {
     wait_for(0).await;
     nuthatch.clock().advance(11 * SECOND);
     wait_for(1).await;
-    drop(warmer);
-    tokio::task::yield_now().await;
-    nuthatch.clock().advance(11 * SECOND);
     let before = loads.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(warmer);
+    nuthatch.clock().advance(11 * SECOND);
+    // Nobody has the loader any more that could call it.
+    until(async || Arc::strong_count(&loads) == 1).await;
     assert_eq!(loads.load(Ordering::SeqCst), before);
 }
 
