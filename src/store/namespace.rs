@@ -228,3 +228,26 @@ impl Shard {
         self.highest_mark.store(writer.last_cas, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_counted_where_it_is_in_whatever_order_it_comes() {
+        let mut books = Books::new(3);
+        let stored = |books: &mut Books| books.all().iter().map(|one| one.stored).collect();
+        for id in [0, 1, 1, 2, 0, 2, 2] {
+            books.count_stored(id);
+        }
+        let told: Vec<u64> = stored(&mut books);
+        assert_eq!(told, [2, 2, 3]);
+        books.count_stored(1);
+        let told: Vec<u64> = stored(&mut books);
+        assert_eq!(told, [2, 3, 3]);
+        books.count_stored(1);
+        books.reset_counters();
+        let told: Vec<u64> = stored(&mut books);
+        assert_eq!(told, [0, 0, 0]);
+    }
+}
