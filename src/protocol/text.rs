@@ -106,8 +106,8 @@ impl RequestDecoder {
 
 /// The first keys of the requests that `buf` begins with, for who wants to fetch ahead what they are about. Nothing
 /// is checked, and values are searched like lines: there may be keys too many or too few. Looks at
-/// [`LINES_AHEAD_MAX`] lines.
-pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// [`LINES_AHEAD_MAX`] lines. With each key comes whether its request writes.
+pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     let lines = std::iter::from_fn(move || {
         let line = scan::line(buf, &mut 0)?;
         buf = buf.get(line.len()..)?;
@@ -115,23 +115,15 @@ pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = &[u8]> {
     });
     lines.take(LINES_AHEAD_MAX).filter_map(|line| {
         let (command, arguments) = scan::short_command(line)?;
-        let has_key = matches!(
-            command,
-            b"get"
-                | b"gets"
-                | b"set"
-                | b"add"
-                | b"cas"
-                | b"delete"
-                | b"incr"
-                | b"decr"
-                | b"mg"
-                | b"ms"
-                | b"md"
-                | b"ma"
-        );
-        let arguments = has_key.then(|| scan::trim_line_end(arguments))?;
-        Tokens::new(arguments).next()
+        let writes = match command {
+            b"get" | b"gets" | b"mg" => false,
+            b"set" | b"add" | b"cas" | b"delete" | b"incr" | b"decr" | b"ms" | b"md" | b"ma" => {
+                true
+            }
+            _ => return None,
+        };
+        let key = Tokens::new(scan::trim_line_end(arguments)).next()?;
+        Some((key, writes))
     })
 }
 

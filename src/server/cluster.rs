@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::ConfigError;
 use crate::flags::Flags;
+use nuthatch_protocol::{Key, Retrieve};
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -12,7 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 /// The item under which clients of memcached before 1.4.14 look.
-pub(crate) const CLUSTER_KEY: &[u8] = b"AmazonElastiCache:cluster";
+const CLUSTER_KEY: &[u8] = b"AmazonElastiCache:cluster";
+
+/// How the line before its value begins.
+pub(crate) const CLUSTER_HEAD: &[u8] = b"VALUE AmazonElastiCache:cluster";
 
 /// What `config get` is asked for.
 pub(crate) const CLUSTER_NAME: &[u8] = b"cluster";
@@ -221,6 +225,11 @@ fn refresh(
 fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
     let sockets = (host, 0).to_socket_addrs()?;
     Ok(sockets.map(|socket| socket.ip()).collect())
+}
+
+/// `get AmazonElastiCache:cluster`.
+pub(crate) fn is_asked(request: &Retrieve<'_>, key: Key<'_>) -> bool {
+    key.as_bytes() == CLUSTER_KEY && !request.with_cas && request.exptime.is_none()
 }
 
 #[cfg(test)]

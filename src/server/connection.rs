@@ -3,9 +3,10 @@
 use crate::administer::{self, Administered};
 use crate::auth;
 use crate::body::{self, Arrived, Received};
-use crate::cluster::CLUSTER_KEY;
+use crate::cluster::{self, CLUSTER_HEAD};
 use crate::counters::Count;
 use crate::dump::Dump;
+use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
 use crate::stats_conns::{ListedSocket, State};
@@ -13,7 +14,7 @@ use crate::storing::Storing;
 use crate::turn::Turn;
 use crate::watch::Streams;
 use crate::worker::Worker;
-use nuthatch_protocol::{Decoded, Key, Request, RequestDecoder, Response, Retrieve, keys_ahead};
+use nuthatch_protocol::{Decoded, Request, RequestDecoder, Response, Retrieve, keys_ahead};
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::{io, os::fd::RawFd};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -154,11 +155,12 @@ where
         decoder: &mut RequestDecoder,
         input: &mut Input,
     ) -> io::Result<Next> {
-        let mut turn = Turn::begin(self.worker, self.fd());
+        let mut sample = self.worker.begin_sample(input.unread());
+        let now = self.worker.let_others_be_read(input).await;
+        let mut turn = Turn::begin(self.worker, self.fd(), now);
         if let Some(listed) = self.listed {
             listed.answer(turn.context.now.time);
         }
-        let mut sample = self.worker.begin_sample(input.unread());
         let next = loop {
             let (answered, pause) = self.answer_at_once(&mut turn, decoder, input.unread());
             // The others wait for what clients send, or go on for long.
@@ -203,9 +205,6 @@ where
             self.give_way(&mut turn).await?;
         };
         input.release(self.worker.buffers());
-        if self.output.set_aside(self.worker.buffers()) {
-            self.worker.let_others_go_first().await;
-        }
         self.flush(&mut turn).await?;
         if let Some(sample) = sample {
             self.worker.end_sample(sample);
@@ -219,9 +218,14 @@ where
         self.listed.map_or(-1, ListedSocket::fd)
     }
 
+    /// What to execute requests with, now.
+    fn context(&self) -> Context<'w> {
+        self.worker.context(self.fd(), self.worker.now())
+    }
+
     /// Tells who watches that the client has come or, for a reason, gone.
     fn tell(&self, gone: Option<&str>) {
-        let context = self.worker.context(self.fd());
+        let context = self.context();
         context.watch.connected(gone, context.now.unix_millis);
     }
 
@@ -240,14 +244,15 @@ where
         input: &'a [u8],
     ) -> (usize, Pause<'a>) {
         let mut unread = input;
-        let mut until_prefetch = 0usize;
+        // That of the first request has been begun with others', or would be in vain.
+        let mut until_prefetch = 1usize;
         let pause = loop {
             self.output.make_room(self.worker.buffers());
             let used = match decoder.decode(unread) {
                 Decoded::Request { request, line_len } => {
                     // Not before a whole request is there: who sends one byte by byte would be looked at as often.
                     if until_prefetch == 0 {
-                        turn.context.store.prefetch(keys_ahead(unread));
+                        turn.context.prefetch(keys_ahead(unread));
                         until_prefetch = PREFETCH_MAX;
                     }
                     until_prefetch = until_prefetch.saturating_sub(1);
@@ -300,9 +305,8 @@ where
                 };
                 turn.keys_left = turn.keys_left.saturating_sub(1);
                 match &self.worker.shared().cluster {
-                    Some(cluster) if is_cluster(request, key) => {
-                        let head = [b"VALUE ", CLUSTER_KEY].concat();
-                        administer::put_cluster(cluster, &head, &mut self.output)
+                    Some(cluster) if cluster::is_asked(request, key) => {
+                        administer::put_cluster(cluster, CLUSTER_HEAD, &mut self.output)
                     }
                     _ => {
                         context.retrieve(request, key, &mut self.output);
@@ -394,7 +398,7 @@ where
         let received = body::read_large(&mut self.stream, request, begun, arriving).await?;
         let read = body::body_len(request).saturating_sub(begun.len() as u64);
         self.worker.counters().add(Count::BytesRead, read);
-        turn.context = self.worker.context(self.fd());
+        turn.context = self.context();
         self.show(State::Answering);
         turn.requests_left = turn.requests_left.saturating_sub(1);
         self.output.make_room(self.worker.buffers());
@@ -417,7 +421,8 @@ where
         for (number, key) in request.keys.into_iter().enumerate() {
             if number % PREFETCH_MAX == 0 {
                 let keys = ahead.by_ref().take(PREFETCH_MAX);
-                turn.context.store.prefetch(keys.map(Key::as_bytes));
+                turn.context
+                    .prefetch(keys.map(|key| (key.as_bytes(), false)));
             }
             self.output.make_room(self.worker.buffers());
             turn.context.retrieve(request, key, &mut self.output);
@@ -453,7 +458,7 @@ where
         let read = body::skip(&mut self.stream, input, refused.body_len).await?;
         self.worker.counters().add(Count::BytesRead, read);
         if read > 0 {
-            turn.context = self.worker.context(self.fd());
+            turn.context = self.context();
         }
         self.output.make_room(self.worker.buffers());
         self.reply(refused.response, refused.noreply);
@@ -470,9 +475,9 @@ where
                 // A worker that stops waits for the answers to what it has read.
                 let _sending = self.worker.begin_sending();
                 tokio::task::yield_now().await;
-                *turn = Turn::begin(self.worker, self.fd());
+                *turn = Turn::begin(self.worker, self.fd(), self.worker.now());
             } else {
-                turn.context = self.worker.context(self.fd());
+                turn.context = self.context();
             }
         }
         Ok(())
@@ -492,9 +497,4 @@ where
         turn.output_left = turn.output_left.saturating_sub(sent);
         Ok(())
     }
-}
-
-/// `get AmazonElastiCache:cluster`.
-fn is_cluster(request: &Retrieve<'_>, key: Key<'_>) -> bool {
-    key.as_bytes() == CLUSTER_KEY && !request.with_cas && request.exptime.is_none()
 }

@@ -30,6 +30,12 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Begins to fetch the items that have these keys, each with whether it will be written: how much of it is not known.
+    pub(crate) fn prefetch<'k>(&self, keys: impl Iterator<Item = (&'k [u8], bool)>) {
+        let ahead = |(key, writes): (_, bool)| self.store.ahead(key, writes.then_some(0));
+        self.store.prefetch(keys.map(ahead));
+    }
+
     /// Looks up one key of a retrieval; a hit goes to `out`, which must have room for it.
     pub(crate) fn retrieve(&self, request: &Retrieve<'_>, key: Key<'_>, out: &mut Output) {
         let mut namespace = 0;

@@ -11,6 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// request is awaited; with more, the connection keeps the pool's buffer.
 const SMALL_REST_LEN_MAX: usize = 4096;
 
+/// Requests so long wait until other connections have been read: a set of 1 KiB does. To copy more costs more than it
+/// gains.
+const ASIDE_LEN_MAX: usize = 2048;
+
 /// Less free room than this is not worth a system call: the buffer grows first. The protocol's limits
 /// on lines, and large values going elsewhere, bound how far.
 const READ_LEN_MIN: usize = 16 * 1024;
@@ -77,6 +81,16 @@ impl Input {
         .await
     }
 
+    /// Whether so little has arrived that it may wait for its turn. It is in a buffer of its own then: many connections
+    /// may wait at once, and the pool has buffers for few.
+    pub(crate) fn set_aside(&mut self, pool: &BufferPool) -> bool {
+        let is_small = self.unread().len() <= ASIDE_LEN_MAX;
+        if is_small {
+            self.release(pool);
+        }
+        is_small
+    }
+
     /// Lets go of what is used: called when the rest of a request, or the next one, is awaited.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         let unread_len = self.unread().len();
@@ -89,5 +103,27 @@ impl Input {
             self.buffer.truncate(unread_len);
         }
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_kilobytes_wait_aside_and_leave_their_buffer_to_others() {
+        let pool = BufferPool::default();
+        let aside = |len: usize| {
+            let mut bytes = pool.take();
+            bytes.resize(len + 1, 7);
+            let mut input = Input::new(bytes);
+            input.consume(1);
+            let is_aside = input.set_aside(&pool);
+            assert_eq!(input.unread(), vec![7; len]);
+            (is_aside, input.buffer.capacity())
+        };
+        assert_eq!(aside(ASIDE_LEN_MAX), (true, ASIDE_LEN_MAX));
+        assert_eq!(aside(ASIDE_LEN_MAX + 1), (false, BUFFER_LEN));
+        assert_eq!(aside(0), (true, 0));
     }
 }

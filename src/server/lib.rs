@@ -14,6 +14,7 @@ pub mod administer;
 mod allocator;
 pub mod argv;
 mod auth;
+mod batch;
 mod body;
 mod buffer_pool;
 mod census;

@@ -23,9 +23,6 @@ const HEADER_LEN_MAX: usize = KEY_LEN_MAX + 200;
 /// short.
 const STALL_MAX: Duration = Duration::from_secs(1);
 
-/// Answers so long wait until other connections have been read: a few small ones. To copy more costs more than it gains.
-const ASIDE_LEN_MAX: usize = 1024;
-
 /// Slices handed to one `writev`.
 const SLICES_MAX: usize = 32;
 
@@ -93,17 +90,6 @@ impl Output {
             }
         }
         self.copied.put_slice(LINE_END);
-    }
-
-    /// Whether so little has to be sent that it may wait for its turn. It is in a buffer of its own then: many
-    /// connections may wait at once, and the pool has buffers for few.
-    pub(crate) fn set_aside(&mut self, pool: &BufferPool) -> bool {
-        let is_small = (1..=ASIDE_LEN_MAX).contains(&self.copied.len()) && self.shared.is_empty();
-        if is_small {
-            let small = self.copied.as_slice().to_vec();
-            pool.put(std::mem::replace(&mut self.copied, small));
-        }
-        is_small
     }
 
     /// Sends everything and gives the buffer back. Returns how many bytes were sent. Who takes nothing
@@ -305,26 +291,6 @@ mod tests {
         assert!(!output.is_full());
         output.put(&Response::Number(1));
         assert!(output.is_full());
-    }
-
-    #[test]
-    fn a_kilobyte_waits_aside_and_leaves_its_buffer_to_others() {
-        let pool = BufferPool::default();
-        let aside = |len: usize, shared: &[Bytes]| {
-            let mut output = Output::default();
-            output.make_room(&pool);
-            output.copied.resize(len, 7);
-            for value in shared {
-                output.put_hit(header(value.len()), ValueRef::Shared(value));
-            }
-            (output.set_aside(&pool), output)
-        };
-        let (waits, mut small) = aside(ASIDE_LEN_MAX, &[]);
-        assert!(waits && small.copied.capacity() < 2 * ASIDE_LEN_MAX);
-        assert_eq!(sent(&mut small, 100), [7; ASIDE_LEN_MAX]);
-        assert!(!aside(ASIDE_LEN_MAX + 1, &[]).0);
-        assert!(!aside(0, &[]).0);
-        assert!(!aside(0, &[Bytes::from_static(&[1; LARGE_VALUE_LEN_MIN])]).0);
     }
 
     #[test]

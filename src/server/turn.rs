@@ -1,5 +1,6 @@
 //! [`Turn`]: how much one connection may do before others have theirs.
 
+use crate::clock::Now;
 use crate::execute::Context;
 use crate::worker::Worker;
 use std::os::fd::RawFd;
@@ -19,9 +20,9 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn begin(worker: &'a Worker, fd: RawFd) -> Self {
+    pub(crate) fn begin(worker: &'a Worker, fd: RawFd, now: Now) -> Self {
         Self {
-            context: worker.context(fd),
+            context: worker.context(fd, now),
             requests_left: worker.settings().requests_per_turn.get(),
             keys_left: TURN_KEYS_MAX,
             output_left: TURN_OUTPUT_LEN_MAX,

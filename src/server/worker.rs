@@ -1,17 +1,21 @@
 //! [`Worker`]: one thread, one runtime, and the connections that were given to it.
 
 use crate::address::Security;
+use crate::batch::Batch;
 use crate::buffer_pool::BufferPool;
+use crate::clock::Now;
 use crate::config::Settings;
 use crate::connection;
 use crate::counters::Counters;
 use crate::execute::Context;
+use crate::input::Input;
 use crate::latency::{Command, Sample};
 use crate::listener::{Accepted, Stream};
 use crate::shared::Shared;
 use crate::stats_conns::State;
 use crate::tls;
 use crate::watch::Watch;
+use nuthatch_protocol::keys_ahead;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::os::fd::{AsRawFd, RawFd};
@@ -43,6 +47,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     buffers: BufferPool,
+    batch: Batch,
     sending: Cell<usize>,
 }
 
@@ -54,6 +59,7 @@ impl Worker {
             shared,
             buffers: BufferPool::new(Arc::clone(&counters)),
             counters,
+            batch: Batch::default(),
             sending: Cell::new(0),
         }
     }
@@ -74,14 +80,18 @@ impl Worker {
         &self.buffers
     }
 
-    /// What to execute requests of a client with, at this moment.
-    pub(crate) fn context(&self, fd: RawFd) -> Context<'_> {
+    pub(crate) fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    /// What to execute requests of a client with, at that moment.
+    pub(crate) fn context(&self, fd: RawFd, now: Now) -> Context<'_> {
         let observers = &self.shared.observers;
         Context {
             watch: Watch { observers, fd },
             store: &self.shared.store,
             counters: &self.counters,
-            now: self.shared.clock.now(),
+            now,
             settings: &self.shared.config.settings,
             namespaces: self.shared.namespaces.as_deref(),
         }
@@ -108,11 +118,22 @@ impl Worker {
         Sending(&self.sending)
     }
 
-    /// Lets all other connections that can go on do so before this one sends its answers.
+    /// Lets all other connections that have sent something be read before these requests are answered, if they are
+    /// few; returns the moment to do that in.
     ///
-    /// Those that have requests are read before any of them is answered, and then all answers are sent, one after the
-    /// other: a client that waits for several is woken once, not for each (benches/results/profile.txt has what that saves).
-    pub(crate) async fn let_others_go_first(&self) {
+    /// A client that waits for several answers is so woken once, not for each; and the items that all of them ask for
+    /// come from memory side by side (benches/results/profile.txt has what that saves).
+    pub(crate) async fn let_others_be_read(&self, input: &mut Input) -> Now {
+        let Shared { store, clock, .. } = &*self.shared;
+        if !input.set_aside(&self.buffers) {
+            return clock.now();
+        }
+        let requests = input.unread();
+        let first = keys_ahead(requests).next();
+        let first = first.map(|(key, writes)| store.ahead(key, writes.then_some(requests.len())));
+        if !self.batch.join(first) {
+            return clock.now();
+        }
         // A worker that stops waits for the answers to what it has read.
         let _sending = self.begin_sending();
         let mut has_waited = false;
@@ -125,6 +146,7 @@ impl Worker {
             Poll::Pending
         })
         .await;
+        self.batch.leave(store, clock)
     }
 
     async fn run(
@@ -283,7 +305,8 @@ mod tests {
                 tokio::task::spawn_local(async move {
                     done.borrow_mut()
                         .push(("read", client, worker.sending.get()));
-                    worker.let_others_go_first().await;
+                    let mut input = Input::new(b"get a\r\n".to_vec());
+                    worker.let_others_be_read(&mut input).await;
                     done.borrow_mut()
                         .push(("answered", client, worker.sending.get()));
                 })

@@ -24,6 +24,7 @@
 //! ```
 
 mod age;
+mod ahead;
 mod budget;
 mod check;
 mod compress;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use age::{AGES_MAX, Ages};
+pub use ahead::{Ahead, PREFETCH_MAX};
 pub use conditional::{CountChange, Counted, Number, Removal, Remove, Write, WriteMode};
 pub use config::Config;
 pub use departure::Departure;
@@ -99,10 +101,6 @@ use shard::Shard;
 use stats::{Counters, count};
 use sync::{AtomicU64, AtomicUsize};
 use turn::Turn;
-
-/// Keys that [`Store::prefetch`] takes at once: enough to keep memory busy, few enough that the first are still in
-/// the cache when the last have come.
-pub const PREFETCH_MAX: usize = 32;
 
 /// A fixed amount of memory full of items.
 ///
@@ -197,37 +195,6 @@ impl Store {
             self.sample(place, key, Use::Hit, now);
         }
         self.show(seen, viewer, key, now)
-    }
-
-    /// Begins to fetch the items that have the keys, up to [`PREFETCH_MAX`], from memory: operations on them that
-    /// follow soon then need not wait for it.
-    pub fn prefetch<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
-        let mut places = [Place::default(); PREFETCH_MAX];
-        let mut count = 0;
-        let mut before: &[u8] = &[];
-        for key in keys.into_iter().take(PREFETCH_MAX) {
-            // Not again what the key before it has fetched.
-            if let Some(place) = places.get_mut(count).filter(|_| key != before) {
-                *place = self.index.place(key);
-                count += 1;
-                before = key;
-            }
-        }
-        // One alone would only be waited for twice.
-        if count < 2 {
-            return;
-        }
-        let places = places.get(..count).unwrap_or_default();
-        for place in places {
-            self.index.prefetch(*place);
-        }
-        for place in places {
-            if let (Some(shard), Some(location)) =
-                (self.shards.get(place.shard), self.index.guess(*place))
-            {
-                shard.log().prefetch(location);
-            }
-        }
     }
 
     /// Gives the live item a new expiry; returns whether there was one. The cas unique stays.

@@ -19,7 +19,7 @@ pub(crate) struct Location(pub(crate) u32);
 const LARGE: u32 = 1 << 31;
 
 /// What is fetched of a record ahead of time: a key and a hundred bytes of value. The processor sees by itself
-/// that a longer value is being read.
+/// that a longer value is being read, but not soon enough that it is being written.
 const PREFETCHED_LINES: usize = 3;
 
 /// Bytes of segments that locations can name.
@@ -127,10 +127,10 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Begins to fetch the lines of a record side by side.
+/// Begins to fetch the first lines of a record side by side.
 #[inline]
-fn prefetch_record(bytes: &[u8]) {
-    for line in 0..PREFETCHED_LINES {
+fn prefetch_lines(bytes: &[u8], lines: usize) {
+    for line in 0..lines {
         prefetch(bytes.as_ptr().wrapping_add(line * CACHE_LINE_LEN));
     }
 }
@@ -171,13 +171,13 @@ impl Log {
         self.find(location).filter(|spot| spot.key() == key)
     }
 
-    /// Begins to fetch the record at a location.
+    /// Begins to fetch the record at a location, of whose value so many bytes will be written.
     #[inline]
-    pub(crate) fn prefetch(&self, location: Location) {
+    pub(crate) fn prefetch(&self, location: Location, written_len: usize) {
         if location.slot().is_none()
             && let Some(record) = self.bytes(location)
         {
-            prefetch_record(record);
+            prefetch_lines(record, PREFETCHED_LINES + written_len / CACHE_LINE_LEN);
         }
     }
 
@@ -187,7 +187,7 @@ impl Log {
         match location.slot() {
             None => {
                 let bytes = self.bytes(location)?;
-                prefetch_record(bytes);
+                prefetch_lines(bytes, PREFETCHED_LINES);
                 Packed::find(bytes).map(Spot::Packed)
             }
             Some(slot) => self.large.get(slot as usize)?.as_ref().map(Spot::Large),

@@ -13,6 +13,7 @@ use crate::ghost::Ghost;
 use crate::index::{Index, Place};
 use crate::log::{Location, Log};
 use crate::namespace::Books;
+use crate::prefetch::{CACHE_LINE_LEN, prefetch};
 use crate::restore::Written;
 use crate::segment::{CLASS_COUNT, Chain, Segment};
 use crate::stats::{Counters, Snapshot, count};
@@ -31,9 +32,12 @@ const LARGE_PER_SEGMENT: usize = 4;
 /// The ghost may take so much of the budget: four bytes for each 512.
 const BUDGET_PER_GHOST_SLOT: u64 = 512;
 
-/// One part of the store.
+/// The lines of a shard that readers look at.
+const READ_LINES: usize = 2;
+
+/// One part of the store. Aligned to cache lines: writers of one do not slow readers of the next down.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Shard {
     /// The highest of `marks`, beside the lock that every reader takes: most items are newer, and nobody looks further.
     pub(crate) highest_mark: AtomicU64,
@@ -171,6 +175,20 @@ impl Shard {
             departures,
             marks: (0..namespaces).map(|_| AtomicU64::new(0)).collect(),
             renumberings: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins to fetch what readers look at, and what writers do besides.
+    #[inline]
+    pub(crate) fn prefetch(&self, for_writing: bool) {
+        let lines = if for_writing {
+            size_of::<Self>().div_ceil(CACHE_LINE_LEN)
+        } else {
+            READ_LINES
+        };
+        let shard = std::ptr::from_ref(self).cast::<u8>();
+        for line in 0..lines {
+            prefetch(shard.wrapping_add(line * CACHE_LINE_LEN));
         }
     }
 

@@ -200,7 +200,14 @@ fn decode_all(mut bytes: &[u8]) {
 fn the_keys_of_whole_lines_are_known_ahead() {
     let input = b"get a\r\nset b 0 0 2\r\nxx\r\nversion\r\nget\r\ngets  c d\nincr e 1\r\nget \r\ndelete f\r\nget g";
     let keys: Vec<_> = keys_ahead(input).collect();
-    assert_eq!(keys, [b"a", b"b", b"c", b"e", b"f"]);
+    let expected = [
+        ("a", false),
+        ("b", true),
+        ("c", false),
+        ("e", true),
+        ("f", true),
+    ];
+    assert_eq!(keys, expected.map(|(key, writes)| (key.as_bytes(), writes)));
 }
 
 #[test]

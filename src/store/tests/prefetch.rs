@@ -38,7 +38,7 @@ fn no_more_than_32_keys_are_taken() {
     for len in [0, 1, 2, PREFETCH_MAX - 1, PREFETCH_MAX, PREFETCH_MAX + 1] {
         let keys: Vec<_> = (0..len).map(key).collect();
         let mut rest = keys.iter().map(Vec::as_slice);
-        store.prefetch(rest.by_ref());
+        store.prefetch(rest.by_ref().map(|key| store.ahead(key, None)));
         assert_eq!(rest.count(), len.saturating_sub(PREFETCH_MAX));
     }
 }
@@ -51,8 +51,11 @@ fn nothing_changes() {
         if prefetching {
             let keys: Vec<_> = (0..1000).map(key).collect();
             for keys in keys.chunks(PREFETCH_MAX) {
-                store.prefetch(keys.iter().map(Vec::as_slice));
-                store.prefetch(keys.iter().map(|_| keys.first().unwrap().as_slice()));
+                store.prefetch(keys.iter().map(|key| store.ahead(key, None)));
+                store.prefetch(
+                    keys.iter()
+                        .map(|_| store.ahead(keys.first().unwrap(), Some(100))),
+                );
             }
         }
         let values: Vec<_> = (0..1000)
