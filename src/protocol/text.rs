@@ -127,6 +127,12 @@ pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     })
 }
 
+/// Whether the line that `buf` begins with comes once more behind itself: then there is nothing new to fetch ahead.
+pub fn is_repeated(buf: &[u8], line_len: usize) -> bool {
+    let lines = buf.split_at_checked(line_len);
+    lines.is_some_and(|(line, rest)| rest.starts_with(line))
+}
+
 /// Whether an unfinished line may go on.
 fn may_grow(buf: &[u8]) -> bool {
     if buf.len() <= LINE_LEN_MAX {

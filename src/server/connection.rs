@@ -14,7 +14,9 @@ use crate::storing::Storing;
 use crate::turn::Turn;
 use crate::watch::Streams;
 use crate::worker::Worker;
-use nuthatch_protocol::{Decoded, Request, RequestDecoder, Response, Retrieve, keys_ahead};
+use nuthatch_protocol::{
+    Decoded, Request, RequestDecoder, Response, Retrieve, is_repeated, keys_ahead,
+};
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::{io, os::fd::RawFd};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -53,7 +55,7 @@ where
     }
     peer.tell(None);
     let reason = loop {
-        match fill(&mut input, &mut peer.stream, worker).await {
+        match input.fill(&mut peer.stream, worker).await {
             Ok(0) => break "normal",
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => break "idle_timeout",
@@ -66,27 +68,6 @@ where
         }
     };
     peer.tell(Some(reason));
-}
-
-/// Waits for more bytes; who says nothing for too long has said everything.
-async fn fill<S>(input: &mut Input, stream: &mut S, worker: &Worker) -> io::Result<usize>
-where
-    S: AsyncRead + Unpin,
-{
-    let filled = async {
-        let read = input.fill(stream, worker.buffers()).await?;
-        worker.counters().add(Count::BytesRead, read as u64);
-        Ok(read)
-    };
-    let Some(idle) = worker.settings().extended.idle_timeout else {
-        return filled.await;
-    };
-    // In a box, or every idle connection would have room for a timer.
-    let filled = Box::pin(timeout(idle, filled));
-    filled.await.unwrap_or_else(|_| {
-        worker.counters().increment(Count::IdleKicks);
-        Err(io::ErrorKind::TimedOut.into())
-    })
 }
 
 /// What to do when all whole requests have been answered.
@@ -251,7 +232,7 @@ where
             let used = match decoder.decode(unread) {
                 Decoded::Request { request, line_len } => {
                     // Not before a whole request is there: who sends one byte by byte would be looked at as often.
-                    if until_prefetch == 0 {
+                    if until_prefetch == 0 && !is_repeated(unread, line_len) {
                         turn.context.prefetch(keys_ahead(unread));
                         until_prefetch = PREFETCH_MAX;
                     }

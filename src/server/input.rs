@@ -1,11 +1,14 @@
 //! [`Input`]: the bytes of one connection that have arrived and are not yet used.
 
 use crate::buffer_pool::{BUFFER_LEN, BufferPool, Held};
+use crate::counters::Count;
+use crate::worker::Worker;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
 
 /// Unused bytes up to this many are kept in a buffer of their own size while the rest of their
 /// request is awaited; with more, the connection keeps the pool's buffer.
@@ -46,12 +49,33 @@ impl Input {
         self.used = self.used.saturating_add(len).min(self.buffer.len());
     }
 
-    /// Waits for more bytes; returns how many came, 0 at the end of the stream. A buffer is taken from
-    /// the pool only once there are bytes to put into it.
+    /// Waits for more bytes; returns how many came, 0 at the end of the stream. Who says nothing for too long has said
+    /// everything.
     ///
     /// # Cancel safety
     /// Cancel-safe: no byte is lost.
-    pub(crate) async fn fill<S>(&mut self, stream: &mut S, pool: &BufferPool) -> io::Result<usize>
+    pub(crate) async fn fill<S>(&mut self, stream: &mut S, worker: &Worker) -> io::Result<usize>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let filled = async {
+            let read = self.read(stream, worker.buffers()).await?;
+            worker.counters().add(Count::BytesRead, read as u64);
+            Ok(read)
+        };
+        let Some(idle) = worker.settings().extended.idle_timeout else {
+            return filled.await;
+        };
+        // In a box, or every idle connection would have room for a timer.
+        let filled = Box::pin(timeout(idle, filled));
+        filled.await.unwrap_or_else(|_| {
+            worker.counters().increment(Count::IdleKicks);
+            Err(io::ErrorKind::TimedOut.into())
+        })
+    }
+
+    /// A buffer is taken from the pool only once there are bytes to put into it.
+    async fn read<S>(&mut self, stream: &mut S, pool: &BufferPool) -> io::Result<usize>
     where
         S: AsyncRead + Unpin,
     {

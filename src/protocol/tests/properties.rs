@@ -5,7 +5,8 @@ use nuthatch_protocol::limits::{GET_LINE_LEN_MAX, LINE_LEN_MAX, LINES_AHEAD_MAX,
 use nuthatch_protocol::{
     AdminCommand, Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime,
     FlushAll, FlushNamespace, Key, Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder,
-    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader, Verbosity, keys_ahead,
+    Response, Retrieve, Storage, StorageMode, Touch, ValueHeader, Verbosity, is_repeated,
+    keys_ahead,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -208,6 +209,19 @@ fn the_keys_of_whole_lines_are_known_ahead() {
         ("f", true),
     ];
     assert_eq!(keys, expected.map(|(key, writes)| (key.as_bytes(), writes)));
+}
+
+#[test]
+fn a_line_is_repeated_if_the_next_is_the_same_to_its_end() {
+    for (input, expected) in [
+        ("incr a 1\r\nincr a 1\r\n", true),
+        ("incr a 1\r\nincr a 1\r", false),
+        ("incr a 1\r\nincr b 1\r\n", false),
+        ("incr a 1\r\n", false),
+        ("incr a 1", false),
+    ] {
+        assert_eq!(is_repeated(input.as_bytes(), 10), expected, "{input}");
+    }
 }
 
 #[test]
