@@ -14,8 +14,8 @@ pub struct Options {
     /// Tiny sizes: to see that it works, not to measure.
     #[arg(long, visible_alias = "test")]
     pub quick: bool,
-    /// Leave the results there, as text and as plots.
-    #[arg(long)]
+    /// Leave the results in this directory, as text and as plots.
+    #[arg(long, value_parser = directory)]
     pub out: Option<PathBuf>,
     /// The day, to be written into the results.
     #[arg(long, default_value = "no date")]
@@ -23,6 +23,12 @@ pub struct Options {
     /// Cargo says that this is a benchmark.
     #[arg(long, hide = true)]
     pub bench: bool,
+}
+
+/// A directory that is there: a benchmark of an hour should not fail at its last step.
+fn directory(path: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(path)?;
+    Ok(path.into())
 }
 
 /// Lines that are printed and kept.
