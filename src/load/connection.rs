@@ -65,26 +65,28 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what has come; returns how many answers are complete with it.
+    /// Reads what has come; returns how many answers are complete with it. `buffer` may have been used for others.
     pub(crate) fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut complete = 0;
         loop {
-            buffer.clear();
-            buffer.append(&mut self.rest);
-            let begin = buffer.len();
-            buffer.resize(begin + READ_LEN, 0);
-            let room = buffer.get_mut(begin..).unwrap_or_default();
+            let begin = self.rest.len();
+            // Only ever longer: to fill it with zeros each time would take longer than all the rest.
+            buffer.resize(buffer.len().max(begin + READ_LEN), 0);
+            let (rest, room) = buffer.split_at_mut(begin);
+            rest.copy_from_slice(&self.rest);
+            let room = room.get_mut(..READ_LEN).unwrap_or_default();
             let read = match self.stream.read(room) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
-            buffer.truncate(begin + read);
-            let (answers, used) = self.replies.read(buffer);
+            let bytes = buffer.get(..begin + read).unwrap_or_default();
+            let (answers, used) = self.replies.read(bytes);
             complete += answers;
+            self.rest.clear();
             self.rest
-                .extend_from_slice(buffer.get(used..).unwrap_or_default());
+                .extend_from_slice(bytes.get(used..).unwrap_or_default());
             // A short read has emptied the socket: asking it again would only say so.
             if read < READ_LEN {
                 return Ok(complete);
