@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 /// Connections that may wait at once; with more, the others are answered when they are read.
-const WAITING_MAX: usize = 1024;
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// Who waits, and whose turn has come: the first come first.
 #[derive(Debug, Default)]
