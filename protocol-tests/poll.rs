@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-/// Asks until there is an answer, for ten seconds; `what` did not happen by then.
+/// Asks until there is an answer, for a minute; `what` did not happen by then.
 pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T, String> {
     const PATIENCE: Duration = Duration::from_mins(1);
     const PAUSE: Duration = Duration::from_millis(5);

@@ -1,7 +1,9 @@
 //! A whole run: connects, lets all connections play, and compares the server before, during and
 //! after.
 
+use std::convert::Infallible;
 use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -129,21 +131,28 @@ fn play(sessions: &mut [Session], server: &mut Server, report: &mut Report) -> i
     let [before, _, _] = report.connections;
     let wanted = before + sessions.len() as u64;
     let part_len = sessions.len().div_ceil(THREAD_COUNT);
+    // Each thread has an end of it, and nobody ever sends: it is closed when the last of them has finished.
+    let (playing, finished) = mpsc::channel::<Infallible>();
     thread::scope(|scope| {
-        let parts = sessions.chunks_mut(part_len);
-        let threads: Vec<_> = parts
-            .map(|part| scope.spawn(|| session::play(part)))
-            .collect();
+        for part in sessions.chunks_mut(part_len) {
+            let playing = playing.clone();
+            scope.spawn(move || {
+                session::play(part);
+                drop(playing);
+            });
+        }
+        drop(playing);
+        let mut is_finished = false;
         loop {
-            let finished = threads.iter().all(thread::ScopedJoinHandle::is_finished);
             let stats = server.stats()?;
             let [_, most, _] = &mut report.connections;
             *most = stats.number("curr_connections")?.max(*most);
             report.bytes_max = stats.number("bytes")?.max(report.bytes_max);
-            if finished {
+            if is_finished {
                 break;
             }
-            thread::sleep(SAMPLE_INTERVAL);
+            let waited = finished.recv_timeout(SAMPLE_INTERVAL);
+            is_finished = matches!(waited, Err(RecvTimeoutError::Disconnected));
         }
         io::Result::Ok(())
     })?;
