@@ -22,6 +22,9 @@ const LARGE: u32 = 1 << 31;
 /// that a longer value is being read, but not soon enough that it is being written.
 const PREFETCHED_LINES: usize = 3;
 
+/// What is fetched besides of a value that will be written: 2 KiB.
+const WRITTEN_LINES_MAX: usize = 32;
+
 /// Bytes of segments that locations can name.
 pub(crate) const LOG_LEN_MAX: u64 = 1 << 31;
 
@@ -127,6 +130,11 @@ impl<'a> Found<'a> {
     }
 }
 
+/// The lines of a value, of which so many bytes will be written, that are worth fetching.
+fn written_lines(written_len: usize) -> usize {
+    (written_len / CACHE_LINE_LEN).min(WRITTEN_LINES_MAX)
+}
+
 /// Begins to fetch the first lines of a record side by side.
 #[inline]
 fn prefetch_lines(bytes: &[u8], lines: usize) {
@@ -177,7 +185,7 @@ impl Log {
         if location.slot().is_none()
             && let Some(record) = self.bytes(location)
         {
-            prefetch_lines(record, PREFETCHED_LINES + written_len / CACHE_LINE_LEN);
+            prefetch_lines(record, PREFETCHED_LINES + written_lines(written_len));
         }
     }
 
@@ -269,5 +277,19 @@ impl Log {
 
     pub(crate) fn take_large(&mut self, slot: u32) -> Option<Large> {
         self.large.get_mut(slot as usize)?.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_kilobytes_that_will_be_written_are_fetched_and_no_more() {
+        let most = WRITTEN_LINES_MAX * CACHE_LINE_LEN;
+        assert_eq!(written_lines(0), 0);
+        assert_eq!(written_lines(most - 1), WRITTEN_LINES_MAX - 1);
+        assert_eq!(written_lines(most), WRITTEN_LINES_MAX);
+        assert_eq!(written_lines(most + CACHE_LINE_LEN), WRITTEN_LINES_MAX);
     }
 }

@@ -1,6 +1,7 @@
 //! One shard: its log, and what its writers share: the queues, the budget, the counters.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError};
 
@@ -31,9 +32,6 @@ const LARGE_PER_SEGMENT: usize = 4;
 
 /// The ghost may take so much of the budget: four bytes for each 512.
 const BUDGET_PER_GHOST_SLOT: u64 = 512;
-
-/// The lines of a shard that readers look at.
-const READ_LINES: usize = 2;
 
 /// One part of the store. Aligned to cache lines: writers of one do not slow readers of the next down.
 #[derive(Debug)]
@@ -181,13 +179,13 @@ impl Shard {
     /// Begins to fetch what readers look at, and what writers do besides.
     #[inline]
     pub(crate) fn prefetch(&self, for_writing: bool) {
-        let lines = if for_writing {
-            size_of::<Self>().div_ceil(CACHE_LINE_LEN)
+        let len = if for_writing {
+            size_of::<Self>()
         } else {
-            READ_LINES
+            offset_of!(Self, writer)
         };
         let shard = std::ptr::from_ref(self).cast::<u8>();
-        for line in 0..lines {
+        for line in 0..len.div_ceil(CACHE_LINE_LEN) {
             prefetch(shard.wrapping_add(line * CACHE_LINE_LEN));
         }
     }
