@@ -133,7 +133,6 @@ impl Store {
             return Seen::Missed(Miss::Absent);
         };
         self.index.prefetch_shard(place);
-        self.index.prefetch(place);
         let log = shard.log();
         let pick = |location| log.find_key(location, key);
         let seen = self.index.use_item(place, pick, |word, spot| {
