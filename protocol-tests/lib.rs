@@ -8,7 +8,7 @@ pub mod differences;
 pub mod memcached;
 pub mod nuthatch;
 pub mod pattern;
-mod poll;
+pub mod poll;
 pub mod replay;
 pub mod transcript;
 pub mod twemproxy;

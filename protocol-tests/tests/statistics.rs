@@ -155,6 +155,27 @@ fn the_counters_count_what_happened() {
 }
 
 #[test]
+fn all_bytes_that_were_read_are_counted_whatever_they_were_read_with() {
+    let nuthatch = Nuthatch::start(&[]).unwrap();
+    let mut peer = nuthatch.connect().unwrap();
+    // Its buffer is that of the next one, and has room for what is behind that.
+    let long = format!(
+        "set a 0 0 120000\r\n{}\r\ndelete a\r\n",
+        "x".repeat(120_000)
+    );
+    ask(&mut peer, &long, 2);
+    let next = format!(
+        "set b 0 0 70000\r\n{}\r\n{}",
+        "x".repeat(70_000),
+        "mn\r\n".repeat(1000)
+    );
+    ask(&mut peer, &next, 1001);
+    let stats: BTreeMap<String, String> = stats(&mut peer).into_iter().collect();
+    let sent = long.len() + next.len() + "stats\r\n".len();
+    assert_eq!(stats.get("bytes_read").unwrap(), &sent.to_string());
+}
+
+#[test]
 fn memcached_counts_the_same() {
     let memcached = Memcached::start().unwrap();
     let mut stream = memcached.connect().unwrap();

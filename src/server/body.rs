@@ -2,11 +2,13 @@
 //! place, refused ones into nothing.
 
 use crate::input::Input;
+use crate::socket::Transport;
 use crate::storing::Storing;
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use nuthatch_store::{Arriving, LARGE_VALUE_LEN_MIN};
+use std::future::poll_fn;
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// What a large value's buffer grows by at least.
 const GROWTH_LEN_MIN: usize = 16 * 1024;
@@ -56,22 +58,19 @@ pub(crate) enum Received {
     NoMemory,
 }
 
-/// Reads a large value, of which `begun` has arrived.
+/// Reads a large value, of which `begun` has arrived; returns what has been read behind it, too: less than it is long.
 ///
 /// The buffer is one that another value has left, or it grows with the bytes received, never with the bytes announced:
 /// it is at most twice what the client has really sent, or [`GROWTH_LEN_MIN`]. All of it is charged to `arriving`.
 ///
 /// # Cancel safety
 /// Not cancel-safe: what was read is lost. Only a closing connection cancels it.
-pub(crate) async fn read_large<S>(
+pub(crate) async fn read_large<S: Transport>(
     stream: &mut S,
     request: &Storing<'_>,
     begun: &[u8],
     mut arriving: Arriving<'_>,
-) -> io::Result<Received>
-where
-    S: AsyncRead + Unpin,
-{
+) -> io::Result<(Received, Vec<u8>)> {
     let body_len = usize::try_from(body_len(request)).unwrap_or(usize::MAX);
     let mut body = arriving.take_buffer(body_len).unwrap_or_default();
     if body.capacity() > 0 {
@@ -85,7 +84,7 @@ where
                 let arrived = body.len().max(begun.len());
                 drop((body, arriving));
                 skip_from(stream, body_len.saturating_sub(arrived) as u64).await?;
-                return Ok(Received::NoMemory);
+                return Ok((Received::NoMemory, Vec::new()));
             }
             // Exactly: what is left over would stay with the item, and nobody would charge it.
             body.reserve_exact(growth);
@@ -94,24 +93,20 @@ where
                 continue;
             }
         }
-        let room = body.capacity().saturating_sub(body.len());
-        let read = stream
-            .read_buf(&mut (&mut body).limit(missing.min(room)))
-            .await?;
-        if read == 0 {
+        if poll_fn(|context| stream.poll_receive(context, &mut body)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let value_len = body_len.saturating_sub(LINE_END.len());
-    let terminated = body.ends_with(LINE_END);
     // A buffer that another value has left may be longer.
+    let behind = body.split_off(body_len);
     body.shrink_to(body_len);
-    body.truncate(value_len);
-    Ok(if terminated {
+    let received = if body.ends_with(LINE_END) {
+        body.truncate(body_len.saturating_sub(LINE_END.len()));
         Received::Value(Bytes::from(body))
     } else {
         Received::Unterminated
-    })
+    };
+    Ok((received, behind))
 }
 
 /// Skips `len` bytes: what of them has arrived, then what is still to come. Returns how many had to
@@ -147,7 +142,7 @@ where
 mod tests {
     use super::*;
     use nuthatch_protocol::{Key, Storage, StorageMode};
-    use nuthatch_store::{Config, Store};
+    use nuthatch_store::{Config, Expiry, NewItem, NewValue, Store, Time};
     use tokio::io::{AsyncWriteExt, duplex};
 
     fn store(memory_limit_bytes: u64) -> Store {
@@ -179,13 +174,30 @@ mod tests {
             };
             let read = async {
                 let arriving = store.arriving();
-                let received = read_large(&mut server, &request, begun, arriving).await?;
-                let mut rest = Vec::new();
+                let read = read_large(&mut server, &request, begun, arriving).await?;
+                let (received, mut rest) = read;
                 server.read_to_end(&mut rest).await?;
                 Ok((received, rest))
             };
             tokio::join!(write, read).1
         })
+    }
+
+    #[test]
+    fn what_is_behind_a_value_in_the_longer_buffer_of_another_is_kept() {
+        let store = store(64 << 20);
+        let value = NewItem {
+            client_flags: 0,
+            expiry: Expiry::Never,
+            value: NewValue::Copied(&vec![7; 90_000]),
+        };
+        let _ = store.set(b"other", value, Time::from_millis(0));
+        assert!(store.delete(b"other", Time::from_millis(0)));
+        assert!(store.snapshot().spare_bytes >= 90_000);
+        let (received, rest) = read(&store, 60_000, 10, b"\r\nmn\r\n").unwrap();
+        assert!(matches!(received, Received::Value(value) if value == vec![7; 60_000]));
+        assert_eq!(rest, b"mn\r\n");
+        assert_eq!(store.snapshot().spare_bytes, 0);
     }
 
     #[test]

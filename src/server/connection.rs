@@ -9,6 +9,7 @@ use crate::dump::Dump;
 use crate::execute::Context;
 use crate::input::Input;
 use crate::output::Output;
+use crate::socket::Transport;
 use crate::stats_conns::{ListedSocket, State};
 use crate::storing::Storing;
 use crate::turn::Turn;
@@ -19,7 +20,6 @@ use nuthatch_protocol::{
 };
 use nuthatch_store::{NewValue, PREFETCH_MAX};
 use std::{io, os::fd::RawFd};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::trace;
 
@@ -29,7 +29,7 @@ use tracing::trace;
 /// May be dropped at any time: that closes the connection.
 pub async fn serve<S>(stream: S, worker: &Worker)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     serve_listed(stream, worker, None).await;
 }
@@ -37,7 +37,7 @@ where
 /// The same for a socket that `stats conns` lists.
 pub(crate) async fn serve_listed<S>(stream: S, worker: &Worker, listed: Option<&ListedSocket<'_>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let mut input = Input::default();
     let mut decoder = RequestDecoder::new();
@@ -117,7 +117,7 @@ pub(crate) struct Peer<'w, S> {
 
 impl<'w, S> Peer<'w, S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     /// Lets the client log in, and answers what has come with that; returns whether it may stay.
     async fn log_in(&mut self, decoder: &mut RequestDecoder, input: &mut Input) -> bool {
@@ -178,8 +178,10 @@ where
                 }
                 Pause::Large(request, begun) => {
                     // Boxes, so that no idle connection has room for what few ever do.
-                    Box::pin(self.store_large(&mut turn, &request, begun)).await?;
-                    input.unread().len()
+                    let storing = self.store_large(&mut turn, &request, begun);
+                    let behind = Box::pin(storing).await?;
+                    input.restart(behind, self.worker.buffers());
+                    0
                 }
             };
             input.consume(used);
@@ -372,12 +374,15 @@ where
         turn: &mut Turn<'w>,
         request: &Storing<'_>,
         begun: &[u8],
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<u8>> {
         self.flush(turn).await?;
         self.show(State::ReadingValue);
         let arriving = turn.context.store.arriving();
-        let received = body::read_large(&mut self.stream, request, begun, arriving).await?;
-        let read = body::body_len(request).saturating_sub(begun.len() as u64);
+        let (received, behind) =
+            body::read_large(&mut self.stream, request, begun, arriving).await?;
+        let read = body::body_len(request)
+            .saturating_sub(begun.len() as u64)
+            .saturating_add(behind.len() as u64);
         self.worker.counters().add(Count::BytesRead, read);
         turn.context = self.context();
         self.show(State::Answering);
@@ -387,13 +392,13 @@ where
             Received::Value(value) => {
                 let value = NewValue::Owned(value);
                 turn.context.store(request, value, &mut self.output);
-                return Ok(());
+                return Ok(behind);
             }
             Received::Unterminated => turn.context.refuse_unterminated(),
             Received::NoMemory => turn.context.refuse_value(request),
         };
         self.reply(refusal, request.noreply());
-        Ok(())
+        Ok(behind)
     }
 
     /// Answers a request for several items.

@@ -3,19 +3,20 @@
 use crate::connection::Peer;
 use crate::counters::Count;
 use crate::dump::Dump;
+use crate::socket::Transport;
 use crate::stats_conns::State;
 use crate::turn::Turn;
 use crate::watch::{self, Streams, Watching};
 use nuthatch_protocol::{ErrorReply, Response};
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What a step of a list takes of a turn's keys: about what showing a segment full of items costs.
 const KEYS_PER_LIST_STEP: u32 = 1024;
 
 impl<'w, S> Peer<'w, S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     /// Sends a list of all items.
     pub(crate) async fn list(&mut self, turn: &mut Turn<'w>, dump: &mut Dump) -> io::Result<()> {

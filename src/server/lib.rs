@@ -3,7 +3,7 @@
 //! This library is the daemon without its command line, for `main.rs`, for tests and for benches. Its
 //! interface is internal and may change with every version.
 //!
-//! A get passes `listener` (once per connection), `worker`, `connection`, the protocol's `text`,
+//! A get passes `listener` (once per connection), `worker` with its `event_loop`, `connection`, the protocol's `text`,
 //! `execute`, the store, and `output`. See `src/README.md` for the life of a get and of a set.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod connection;
 mod counters;
 mod distribution;
 mod dump;
+mod event_loop;
 mod execute;
 mod execute_meta;
 pub mod failure;
@@ -56,6 +57,7 @@ mod shared;
 pub mod signals;
 pub mod snapshot;
 mod snapshot_blocks;
+mod socket;
 mod stats_conns;
 mod stats_items;
 mod stats_settings;
@@ -75,4 +77,5 @@ pub use access::{Access, AccessError};
 pub use listener::ListenError;
 pub use server::{Bound, Server, StartError, check};
 pub use shared::Shared;
+pub use socket::Transport;
 pub use worker::Worker;

@@ -7,9 +7,8 @@ use crate::process_stats::ProcessStats;
 use crate::shared::Shared;
 use nuthatch_store::Snapshot;
 
-/// A connection beside its task and its buffers, about: what the runtime waits for its socket with, and where it is
-/// listed.
-const CONNECTION_LEN: u64 = 512;
+/// A connection beside its task and its buffers, about: what wakes the task, and where it is listed.
+const CONNECTION_LEN: u64 = 160;
 
 /// How many uses are told apart.
 const STATES: usize = 10;

@@ -209,16 +209,19 @@ impl Server {
         again: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let workers = (0..self.config.settings.threads.get())
-            .map(|index| worker::spawn(Arc::clone(&self.shared), index, stopped.clone()))
+            .map(|index| {
+                let timers = runtime.handle().clone();
+                worker::spawn(Arc::clone(&self.shared), index, stopped.clone(), timers)
+            })
             .collect::<io::Result<Vec<Handle>>>()?;
         self.announce();
         if let Some(cluster) = &self.shared.cluster {
             cluster::keep_up(cluster, self.shared.clock.clone())?;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         if let Some(listener) = self.admin {
             // Not of the tasks that end when stopping begins: it tells how that goes.
             runtime.spawn(admin::run(listener, Arc::clone(&self.shared)));

@@ -4,6 +4,7 @@ use crate::address::Security;
 use crate::connection;
 use crate::counters::Count;
 use crate::options::Extended;
+use crate::socket::Socket;
 use crate::stats_conns::ListedSocket;
 use crate::worker::Worker;
 use rustls::pki_types::pem::{self, PemObject};
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -208,7 +208,7 @@ impl Tls {
 
 /// Serves a connection once it is secured.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    stream: Socket,
     security: Security,
     worker: &Worker,
     listed: &ListedSocket<'_>,

@@ -1,4 +1,4 @@
-//! [`Worker`]: one thread, one runtime, and the connections that were given to it.
+//! [`Worker`]: one thread, one event loop, and the connections that were given to it.
 
 use crate::address::Security;
 use crate::batch::Batch;
@@ -7,18 +7,20 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::connection;
 use crate::counters::Counters;
+use crate::event_loop::{EventLoop, Spawner};
 use crate::execute::Context;
 use crate::input::Input;
 use crate::latency::{Command, Sample};
 use crate::listener::{Accepted, Stream};
-use crate::shared::Shared;
+use crate::shared::{Connection, Shared};
+use crate::socket::Socket;
 use crate::stats_conns::State;
 use crate::tls;
 use crate::watch::Watch;
 use nuthatch_protocol::keys_ahead;
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +28,6 @@ use std::task::Poll;
 use std::time::Duration;
 use std::{io, thread};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tokio::time;
 
 /// Accepted connections that wait for one worker; with more, accepting waits.
@@ -123,9 +124,9 @@ impl Worker {
     ///
     /// A client that waits for several answers is so woken once, not for each; and the items that all of them ask for
     /// come from memory side by side (benches/results/profile.txt has what that saves).
-    pub(crate) async fn let_others_be_read(&self, input: &mut Input) -> Now {
+    pub(crate) async fn let_others_be_read(&self, input: &Input) -> Now {
         let Shared { store, clock, .. } = &*self.shared;
-        if !input.set_aside(&self.buffers) {
+        if !input.is_short() {
             return clock.now();
         }
         let requests = input.unread();
@@ -151,6 +152,7 @@ impl Worker {
 
     async fn run(
         self,
+        spawner: Rc<Spawner>,
         index: usize,
         mut accepted: mpsc::Receiver<Accepted>,
         mut stop: watch::Receiver<bool>,
@@ -165,10 +167,18 @@ impl Worker {
                 }
                 next = accepted.recv() => match next {
                     Some(accepted) => {
-                        let conversation = converse(accepted, Rc::clone(&worker));
-                        let task_len = size_of_val(&conversation) as u64;
-                        worker.counters.task_len.store(task_len, Ordering::Relaxed);
-                        drop(tokio::task::spawn_local(conversation));
+                        let Accepted { stream, connection } = accepted;
+                        let (fd, security) = match stream {
+                            Stream::Tcp(stream, security) => (stream.into(), security),
+                            Stream::Unix(stream) => (stream.into(), Security::None),
+                        };
+                        let worker = Rc::clone(&worker);
+                        spawner.spawn(fd, move |socket| {
+                            let counters = Arc::clone(&worker.counters);
+                            let task = converse(socket, security, worker, connection);
+                            counters.task_len.store(size_of_val(&task) as u64, Ordering::Relaxed);
+                            task
+                        });
                     }
                     None => break,
                 },
@@ -196,40 +206,17 @@ impl Drop for Sending<'_> {
     }
 }
 
-async fn converse(accepted: Accepted, worker: Rc<Worker>) {
-    // Held until the end: it counts the client as connected.
-    let Accepted { stream, connection } = accepted;
-    if let Err(error) = serve(stream, &worker).await {
-        tracing::debug!(%error, "connection lost before it was served");
-    }
-    drop(connection);
-}
-
-async fn serve(stream: Stream, worker: &Worker) -> io::Result<()> {
+/// Serves a client; its connection is counted until the end.
+async fn converse(socket: Socket, security: Security, worker: Rc<Worker>, _connected: Connection) {
     let shared = worker.shared();
-    let list = |fd| {
-        shared
-            .sockets
-            .list(fd, State::Reading, shared.clock.now().time)
-    };
-    match stream {
-        Stream::Tcp(stream, security) => {
-            let listed = list(stream.as_raw_fd());
-            let stream = tokio::net::TcpStream::from_std(stream)?;
-            if security == Security::None {
-                connection::serve_listed(stream, worker, Some(&listed)).await;
-            } else {
-                // In a box, or every connection would have room for the state of TLS.
-                Box::pin(tls::serve(stream, security, worker, &listed)).await;
-            }
-        }
-        Stream::Unix(stream) => {
-            let listed = list(stream.as_raw_fd());
-            let stream = tokio::net::UnixStream::from_std(stream)?;
-            connection::serve_listed(stream, worker, Some(&listed)).await;
-        }
+    let now = shared.clock.now().time;
+    let listed = shared.sockets.list(socket.as_raw_fd(), State::Reading, now);
+    if security == Security::None {
+        connection::serve_listed(socket, &worker, Some(&listed)).await;
+    } else {
+        // In a box, or every connection would have room for the state of TLS.
+        Box::pin(tls::serve(socket, security, &worker, &listed)).await;
     }
-    Ok(())
 }
 
 /// The sending end of a running worker thread.
@@ -253,18 +240,20 @@ pub(crate) fn spawn(
     shared: Arc<Shared>,
     index: usize,
     stop: watch::Receiver<bool>,
+    runtime: tokio::runtime::Handle,
 ) -> io::Result<Handle> {
     let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
+            // Timers, and what tells of new clients and of the end, are the main thread's.
+            let _runtime = runtime.enter();
             let worker = Worker::new(shared);
-            // What is blocked on is asked each time that anything happens: a task of its own is not.
-            let run = async { tokio::task::spawn_local(worker.run(index, receiver, stop)).await };
-            if let Err(error) = LocalSet::new().block_on(&runtime, run) {
+            let ran = EventLoop::new().and_then(|event_loop| {
+                let main = worker.run(event_loop.spawner(), index, receiver, stop);
+                event_loop.run(main)
+            });
+            if let Err(error) = ran {
                 tracing::error!(%error, "a worker has stopped");
             }
         })?;
@@ -283,9 +272,9 @@ mod tests {
     use crate::flags::Flags;
     use crate::telemetry::LogLevel;
     use clap::Parser as _;
-    use std::cell::RefCell;
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     fn shared(flags: &[&str]) -> Arc<Shared> {
         let flags = Flags::try_parse_from([&["nuthatch", "-t", "1"], flags].concat()).unwrap();
@@ -295,33 +284,38 @@ mod tests {
 
     #[test]
     fn all_are_read_before_one_is_answered_and_a_stop_waits_for_the_answers() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
         let worker = Rc::new(Worker::new(shared(&[])));
-        let done = Rc::new(RefCell::new(Vec::new()));
-        LocalSet::new().block_on(&runtime, async {
-            let answer = |client| {
-                let (worker, done) = (Rc::clone(&worker), Rc::clone(&done));
-                tokio::task::spawn_local(async move {
-                    done.borrow_mut()
-                        .push(("read", client, worker.sending.get()));
-                    let mut input = Input::new(b"get a\r\n".to_vec());
-                    worker.let_others_be_read(&mut input).await;
-                    done.borrow_mut()
-                        .push(("answered", client, worker.sending.get()));
-                })
+        let event_loop = EventLoop::new().unwrap();
+        let spawner = event_loop.spawner();
+        let main = async move {
+            let (done, mut is_done) = mpsc::unbounded_channel();
+            let begin = |client| {
+                let (worker, done) = (Rc::clone(&worker), done.clone());
+                let (_, socket) = UnixStream::pair().unwrap();
+                spawner.spawn(socket.into(), move |_| async move {
+                    done.send(("read", client, worker.sending.get())).unwrap();
+                    let input = Input::new(b"get a\r\n".to_vec());
+                    worker.let_others_be_read(&input).await;
+                    done.send(("answered", client, worker.sending.get()))
+                        .unwrap();
+                });
             };
-            let reads = [("read", 1, 0), ("read", 2, 1), ("read", 3, 2)];
-            let answers = [("answered", 1, 2), ("answered", 2, 1), ("answered", 3, 0)];
             // However often: who has been answered no longer takes up room among those who wait.
             for _ in 0..WAITING_MAX {
-                for answered in [answer(1), answer(2), answer(3)] {
-                    answered.await.unwrap();
+                (1..=3).for_each(begin);
+                for step in [
+                    ("read", 1, 0),
+                    ("read", 2, 1),
+                    ("read", 3, 2),
+                    ("answered", 1, 2),
+                    ("answered", 2, 1),
+                    ("answered", 3, 0),
+                ] {
+                    assert_eq!(is_done.recv().await, Some(step));
                 }
-                assert_eq!(done.take(), [reads, answers].concat());
             }
-        });
+        };
+        event_loop.run(main).unwrap();
     }
 
     #[test]
@@ -329,7 +323,12 @@ mod tests {
         const REQUESTS: usize = 1000;
         let shared = shared(&["-R", "1"]);
         let (stop, stopped) = watch::channel(false);
-        let worker = spawn(Arc::clone(&shared), 0, stopped).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let timers = runtime.handle().clone();
+        let worker = spawn(Arc::clone(&shared), 0, stopped, timers).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(&b"mn\r\n".repeat(REQUESTS)).unwrap();
@@ -343,7 +342,8 @@ mod tests {
         let mut answer = [0; 4];
         client.read_exact(&mut answer).unwrap();
         stop.send_replace(true);
-        worker.join();
+        let joined = runtime.spawn_blocking(|| worker.join());
+        runtime.block_on(joined).unwrap();
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).unwrap();
         assert_eq!(rest.len(), b"MN\r\n".len() * (REQUESTS - 1));
