@@ -181,17 +181,19 @@ struct Served {
     requests: Vec<u8>,
 }
 
-/// Requests in one batch. Each names a key of its own: that some of them are sampled costs little, that the only one is
-/// costs a third.
+/// Requests in one batch. Gets name a key each: that some of them are sampled costs little, that the only one is costs a
+/// third.
 const PIPELINE: usize = 50;
 
-/// What is sent for each key: the words before it, and what follows it.
-fn pipeline(words: &str, rest: &str) -> Vec<u8> {
-    let lines = (10..10 + PIPELINE).map(|number| format!("{words}{number}{rest}\r\n"));
+/// What is sent: words before a key, what follows it, and how many keys there are.
+type Pipeline<'a> = (&'a str, &'a str, usize);
+
+fn pipeline((words, rest, keys): Pipeline<'_>) -> Vec<u8> {
+    let lines = (0..PIPELINE).map(|line| format!("{words}{}{rest}\r\n", 10 + line % keys));
     lines.collect::<String>().into()
 }
 
-fn served((words, rest): (&str, &str)) -> Served {
+fn served(sent: Pipeline<'_>) -> Served {
     let flags = Flags::try_parse_from(["nuthatch", "-m", "64"]).expect("these are flags");
     let config = Config::from_flags(&flags).expect("these values are good");
     let shared = Shared::new(&config, Clock::manual(), LogLevel::default());
@@ -199,14 +201,18 @@ fn served((words, rest): (&str, &str)) -> Served {
         worker: Worker::new(shared),
         runtime: Builder::new_current_thread().build().expect("threads"),
         requests: [
-            pipeline("set item", &format!(" 0 0 100\r\n{}", "v".repeat(100))),
-            pipeline("set counter", " 0 0 5\r\n12345"),
+            pipeline((
+                "set item",
+                &format!(" 0 0 100\r\n{}", "v".repeat(100)),
+                PIPELINE,
+            )),
+            pipeline(("set counter", " 0 0 5\r\n12345", PIPELINE)),
         ]
         .concat(),
     };
     answer(&served);
     Served {
-        requests: pipeline(words, rest),
+        requests: pipeline(sent),
         ..served
     }
 }
@@ -225,8 +231,9 @@ fn answer(served: &Served) -> Vec<u8> {
 }
 
 #[library_benchmark]
-#[bench::get(args = (("get item", "")), setup = served, config = limit(110_000))]
-#[bench::incr(args = (("incr counter", " 1")), setup = served, config = limit(120_000))]
+#[bench::get(args = (("get item", "", PIPELINE)), setup = served, config = limit(110_000))]
+#[bench::incr(args = (("incr counter", " 1", PIPELINE)), setup = served, config = limit(120_000))]
+#[bench::incr_one(args = (("incr counter", " 1", 1)), setup = served, config = limit(53_000))]
 fn answer_50(served: Served) -> (Served, Vec<u8>) {
     let answers = answer(&served);
     (served, answers)

@@ -185,3 +185,43 @@ fn readers_who_hold_deleted_values_are_cut_off_when_they_hold_a_quarter_of_the_m
     assert!(is_cut_off);
     assert_eq!(ask(&mut innocent, &large_set("e"), "STORED"), ["STORED"]);
 }
+
+#[test]
+fn counting_again_and_again_is_answered_and_limited_like_anything_else() {
+    // As many as are counted together, one more, and more than a turn has.
+    for (times, turns) in [(1, 3), (64, 64), (65, 65), (66, 64), (200, 7)] {
+        let nuthatch = Nuthatch::start(&["-R", &turns.to_string()]).unwrap();
+        let mut client = nuthatch.connect().unwrap();
+        let mut requests = "set n 0 0 2\r\n98\r\n".to_owned();
+        let mut answers = vec!["STORED".to_owned()];
+        let mut number: i64 = 98;
+        for (line, step) in [("incr n 1\r\n", 1), ("decr n 3\r\n", -3)] {
+            requests.push_str(&line.repeat(times));
+            answers.extend((0..times).map(|_| {
+                number = (number + step).max(0);
+                number.to_string()
+            }));
+        }
+        requests.push_str(&"incr n 2 noreply\r\n".repeat(times));
+        requests.push_str(&"incr m 1\r\n".repeat(times));
+        requests.push_str("mn\r\n");
+        answers.extend(vec!["NOT_FOUND".to_owned(); times]);
+        answers.push("MN".to_owned());
+        let answered = ask(&mut client, requests.as_bytes(), "MN");
+        assert_eq!(answered, answers, "{times}");
+        let counted = ask(&mut client, b"get n\r\nmn\r\n", "MN");
+        let expected = number + 2 * i64::try_from(times).unwrap();
+        let got = counted.get(1).map(|number| number.trim_end());
+        assert_eq!(got, Some(expected.to_string().as_str()), "{times}");
+        // All came at once.
+        let yields = (4 * times + 2) / turns;
+        for (name, count) in [
+            ("conn_yields", yields),
+            ("incr_hits", 2 * times),
+            ("decr_hits", times),
+            ("incr_misses", times),
+        ] {
+            assert_eq!(stat(&mut client, name), count as u64, "{times} {name}");
+        }
+    }
+}

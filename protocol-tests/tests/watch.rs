@@ -188,8 +188,13 @@ fn connections_and_commands_are_told() {
         told.ends_with(" get \\x1b[31m\n") && told.contains(" <"),
         "{told:?}"
     );
-    client.write_all(b"quit\r\n").unwrap();
-    assert!(line(&mut watcher).ends_with(" quit\n"));
+    // Each, also of those that are counted together.
+    client
+        .write_all(b"incr n 1\r\nincr n 1\r\nincr n 1\r\nquit\r\n")
+        .unwrap();
+    for command in ["incr n 1", "incr n 1", "incr n 1", "quit"] {
+        assert!(line(&mut watcher).ends_with(&format!(" {command}\n")));
+    }
     assert_eq!(
         event(&mut watcher),
         "type=conn_close rip=127.0.0.1 transport=tcp reason=normal"

@@ -54,5 +54,5 @@ pub use request::{
 };
 pub use response::{Response, ValueHeader};
 pub use scan::{Tokens, parse_u32};
-pub use text::{Decoded, Refusal, RequestDecoder, is_repeated, keys_ahead};
+pub use text::{Decoded, Refusal, RequestDecoder, is_repeated, keys_ahead, repeats};
 pub use text_reply::{DecodedReply, ReplyDecoder};

@@ -308,7 +308,12 @@ where
             Request::MetaSet(request) => {
                 return self.store(turn, Storing::Meta(*request), line_len, unread);
             }
-            Request::Arithmetic(request) => context.arithmetic(request),
+            Request::Arithmetic(request) => {
+                let times = turn.repeats(line_len, unread);
+                let answer = |response| self.reply(response, request.noreply);
+                context.arithmetic(request, times, answer);
+                return Ok(line_len.saturating_mul(times));
+            }
             Request::Delete(request) => context.delete(request),
             Request::Touch(request) => context.touch(request),
             Request::MetaDelete(request) => {

@@ -279,36 +279,52 @@ impl Context<'_> {
         Response::Error(ErrorReply::NO_MEMORY)
     }
 
-    pub(crate) fn arithmetic(&self, request: &Arithmetic<'_>) -> Response<'static> {
-        let (key, now) = (request.key.as_bytes(), self.now.time);
-        self.counters.hot_keys.note(key, 0);
-        let (outcome, hits, misses) = match request.op {
-            ArithmeticOp::Incr => (
-                self.store.incr(key, request.delta, now),
-                Count::IncrHits,
-                Count::IncrMisses,
-            ),
-            ArithmeticOp::Decr => (
-                self.store.decr(key, request.delta, now),
-                Count::DecrHits,
-                Count::DecrMisses,
-            ),
+    /// Counts so many times, with nobody in between.
+    pub(crate) fn arithmetic(
+        &self,
+        request: &Arithmetic<'_>,
+        times: usize,
+        mut answer: impl FnMut(Response<'static>),
+    ) {
+        let (key, delta, now) = (request.key.as_bytes(), request.delta, self.now.time);
+        let (mut left, mut hits, mut misses, mut failures) = (times, 0, 0, 0);
+        let again = |outcome| {
+            answer(match outcome {
+                ArithmeticOutcome::Number { value, .. } => {
+                    hits += 1;
+                    Response::Number(value)
+                }
+                ArithmeticOutcome::NotFound => {
+                    misses += 1;
+                    Response::NotFound
+                }
+                ArithmeticOutcome::NonNumeric => Response::Error(ErrorReply::NON_NUMERIC),
+                ArithmeticOutcome::NoMemory => {
+                    failures += 1;
+                    Response::Error(ErrorReply::OUT_OF_MEMORY)
+                }
+            });
+            left = left.saturating_sub(1);
+            left > 0
         };
-        match outcome {
-            ArithmeticOutcome::Number { value, .. } => {
-                self.counters.increment(hits);
-                Response::Number(value)
+        let (hit, miss) = match request.op {
+            ArithmeticOp::Incr => {
+                self.store.incr_while(key, delta, now, again);
+                (Count::IncrHits, Count::IncrMisses)
             }
-            ArithmeticOutcome::NotFound => {
-                self.counters.increment(misses);
-                self.count_asked(key, Asked::ArithMiss);
-                Response::NotFound
+            ArithmeticOp::Decr => {
+                self.store.decr_while(key, delta, now, again);
+                (Count::DecrHits, Count::DecrMisses)
             }
-            ArithmeticOutcome::NonNumeric => Response::Error(ErrorReply::NON_NUMERIC),
-            ArithmeticOutcome::NoMemory => {
-                self.counters.increment(Count::StoreNoMemory);
-                Response::Error(ErrorReply::OUT_OF_MEMORY)
-            }
+        };
+        self.counters.add(hit, hits);
+        self.counters.add(miss, misses);
+        self.counters.add(Count::StoreNoMemory, failures);
+        for _ in 0..misses {
+            self.count_asked(key, Asked::ArithMiss);
+        }
+        for _ in 0..times {
+            self.counters.hot_keys.note(key, 0);
         }
     }
 

@@ -262,12 +262,35 @@ impl Store {
     /// Adds to the number that is the value of a live item, wrapping at 2^64. Client flags and
     /// expiry stay, the cas unique is new. The value never becomes shorter: blanks fill it up.
     pub fn incr(&self, key: &[u8], delta: u64, now: Time) -> Arithmetic {
-        self.arithmetic(key, now, |number| number.wrapping_add(delta))
+        once(|again| self.incr_while(key, delta, now, again))
     }
 
     /// Subtracts, stopping at 0, otherwise like [`Self::incr`].
     pub fn decr(&self, key: &[u8], delta: u64, now: Time) -> Arithmetic {
-        self.arithmetic(key, now, |number| number.saturating_sub(delta))
+        once(|again| self.decr_while(key, delta, now, again))
+    }
+
+    /// Like calls of [`Self::incr`] between which nobody else writes, as long as `again` says so of what became of the
+    /// last one. That is called while the shard is locked: it must not use the store, and be quick.
+    pub fn incr_while(
+        &self,
+        key: &[u8],
+        delta: u64,
+        now: Time,
+        again: impl FnMut(Arithmetic) -> bool,
+    ) {
+        self.arithmetic(key, now, |number| number.wrapping_add(delta), again);
+    }
+
+    /// The same with [`Self::decr`].
+    pub fn decr_while(
+        &self,
+        key: &[u8],
+        delta: u64,
+        now: Time,
+        again: impl FnMut(Arithmetic) -> bool,
+    ) {
+        self.arithmetic(key, now, |number| number.saturating_sub(delta), again);
     }
 
     /// Removes the item with the key; returns whether it was alive.
@@ -347,6 +370,16 @@ impl Store {
         self.index.prefetch_shard(place);
         Some((place, self.turn(place.shard, now)?))
     }
+}
+
+/// What became of the first of what would be done as often as is wished.
+fn once(act: impl FnOnce(&mut dyn FnMut(Arithmetic) -> bool)) -> Arithmetic {
+    let mut outcome = Arithmetic::NotFound;
+    act(&mut |told| {
+        outcome = told;
+        false
+    });
+    outcome
 }
 
 /// How long an item is as memcached counts it, in bytes: 48 + 8 (cas unique) + key + 1 + 4 (for client flags other

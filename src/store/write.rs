@@ -91,20 +91,22 @@ impl Store {
         (outcome, value_len)
     }
 
-    /// Stores the live item again with another number.
+    /// Stores the live item again with another number, in one turn, as long as `again` says so of what became of that.
     pub(crate) fn arithmetic(
         &self,
         key: &[u8],
         now: Time,
         change: impl Fn(u64) -> u64,
-    ) -> Arithmetic {
-        match self.turn_for(key, now) {
-            Some((place, mut turn)) => self.change_number(&mut turn, place, key, change),
+        mut again: impl FnMut(Arithmetic) -> bool,
+    ) {
+        let mut turn = self.turn_for(key, now);
+        while again(match &mut turn {
+            Some((place, turn)) => self.change_number(turn, *place, key, &change),
             None => Arithmetic::NotFound,
-        }
+        }) {}
     }
 
-    /// The same in a turn.
+    /// The same once, in a turn.
     pub(crate) fn change_number(
         &self,
         turn: &mut Turn<'_>,

@@ -6,7 +6,7 @@ use nuthatch_protocol::{
     AdminCommand, Arithmetic, ArithmeticOp, Decoded, DecodedReply, Delete, ErrorReply, Exptime,
     FlushAll, FlushNamespace, Key, Keys, MemoryLimit, ReplyDecoder, Request, RequestDecoder,
     Response, Retrieve, Storage, StorageMode, Touch, ValueHeader, Verbosity, is_repeated,
-    keys_ahead,
+    keys_ahead, repeats,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -222,6 +222,25 @@ fn a_line_is_repeated_if_the_next_is_the_same_to_its_end() {
     ] {
         assert_eq!(is_repeated(input.as_bytes(), 10), expected, "{input}");
     }
+}
+
+#[test]
+fn a_line_is_repeated_as_often_as_it_comes_whole_and_at_most_64_times() {
+    let line = b"incr a 1\r\n";
+    for (times, rest, expected) in [
+        (0, &b""[..], 0),
+        (1, b"incr a 1", 0),
+        (1, b"incr b 1\r\nincr a 1\r\n", 0),
+        (3, b"incr a 1\r", 2),
+        (3, b"incr a 1 noreply\r\n", 2),
+        (LINES_AHEAD_MAX, b"", LINES_AHEAD_MAX - 1),
+        (LINES_AHEAD_MAX + 1, b"", LINES_AHEAD_MAX),
+        (LINES_AHEAD_MAX + 2, b"", LINES_AHEAD_MAX),
+    ] {
+        let input = [&line.repeat(times), rest].concat();
+        assert_eq!(repeats(&input, line.len()), expected, "{times}");
+    }
+    assert_eq!(repeats(b"", 0), 0);
 }
 
 #[test]

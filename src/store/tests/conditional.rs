@@ -306,3 +306,59 @@ fn idle_seconds_are_exact_to_a_minute() {
         }
     }
 }
+
+#[test]
+fn counting_often_at_once_is_like_counting_one_after_the_other() {
+    type Often = fn(&Store, u64, &mut dyn FnMut(Arithmetic) -> bool);
+    type Once = fn(&Store, u64) -> Arithmetic;
+    let ways: [(Often, Once); 2] = [
+        (
+            |store, delta, again| store.incr_while(KEY, delta, at(1), again),
+            |store, delta| store.incr(KEY, delta, at(1)),
+        ),
+        (
+            |store, delta, again| store.decr_while(KEY, delta, at(1), again),
+            |store, delta| store.decr(KEY, delta, at(1)),
+        ),
+    ];
+    let values = [
+        Some("0"),
+        Some("95"),
+        Some("18446744073709551610"),
+        Some("7 "),
+        Some("x"),
+        None,
+    ];
+    for value in values {
+        for delta in [1, 9, 10_000_000_000_000_000_000] {
+            for (often, once) in ways {
+                for times in [1, 2, 20] {
+                    let [mut together, mut apart] = stores().map(|store| {
+                        if let Some(value) = value {
+                            set(&store, value.as_bytes(), Expiry::Never, at(0));
+                        }
+                        (store, Vec::new())
+                    });
+                    often(&together.0, delta, &mut |told| {
+                        together.1.push(told);
+                        together.1.len() < times
+                    });
+                    apart.1.extend((0..times).map(|_| once(&apart.0, delta)));
+                    let seen = [&together, &apart].map(|(store, told)| {
+                        let value = store.get(KEY, at(1), |hit| hit.value.as_slice().to_vec());
+                        // Shards have cas uniques of their own.
+                        let told = told.iter().map(|told| match told {
+                            Arithmetic::Number { value, cas } => {
+                                assert!(*cas > CAS_START);
+                                Ok(*value)
+                            }
+                            other => Err(*other),
+                        });
+                        (told.collect::<Vec<_>>(), value)
+                    });
+                    assert_eq!(seen[0], seen[1], "{value:?} {delta} {times}");
+                }
+            }
+        }
+    }
+}
