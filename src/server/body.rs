@@ -1,6 +1,7 @@
 //! Reads the value of one storage command: small ones in place, large ones straight into their final
 //! place, refused ones into nothing.
 
+use crate::buffer_pool::BUFFER_LEN;
 use crate::input::Input;
 use crate::socket::Transport;
 use crate::storing::Storing;
@@ -12,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// What a large value's buffer grows by at least.
 const GROWTH_LEN_MIN: usize = 16 * 1024;
+
+/// What may be read behind a value.
+const BEHIND_LEN_MAX: usize = BUFFER_LEN;
 
 /// What must be behind a value.
 pub(crate) const LINE_END: &[u8] = b"\r\n";
@@ -58,7 +62,7 @@ pub(crate) enum Received {
     NoMemory,
 }
 
-/// Reads a large value, of which `begun` has arrived; returns what has been read behind it, too: less than it is long.
+/// Reads a large value, of which `begun` has arrived; returns what has been read behind it, too.
 ///
 /// The buffer is one that another value has left, or it grows with the bytes received, never with the bytes announced:
 /// it is at most twice what the client has really sent, or [`GROWTH_LEN_MIN`]. All of it is charged to `arriving`.
@@ -74,6 +78,7 @@ pub(crate) async fn read_large<S: Transport>(
     let body_len = usize::try_from(body_len(request)).unwrap_or(usize::MAX);
     let mut body = arriving.take_buffer(body_len).unwrap_or_default();
     if body.capacity() > 0 {
+        body.shrink_to(body_len.saturating_add(BEHIND_LEN_MAX));
         body.extend_from_slice(begun);
     }
     while body.len() < body_len {
@@ -167,7 +172,7 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let (mut client, mut server) = duplex(10_000);
+            let (mut client, mut server) = duplex(1 << 20);
             let write = async {
                 client.write_all(rest).await.unwrap();
                 drop(client);
@@ -176,6 +181,7 @@ mod tests {
                 let arriving = store.arriving();
                 let read = read_large(&mut server, &request, begun, arriving).await?;
                 let (received, mut rest) = read;
+                assert!(rest.len() <= BEHIND_LEN_MAX);
                 server.read_to_end(&mut rest).await?;
                 Ok((received, rest))
             };
@@ -184,20 +190,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_a_value_in_the_longer_buffer_of_another_is_kept() {
+    fn what_is_behind_a_value_in_the_longer_buffer_of_another_is_kept_up_to_64_kib() {
         let store = store(64 << 20);
-        let value = NewItem {
-            client_flags: 0,
-            expiry: Expiry::Never,
-            value: NewValue::Copied(&vec![7; 90_000]),
-        };
-        let _ = store.set(b"other", value, Time::from_millis(0));
-        assert!(store.delete(b"other", Time::from_millis(0)));
-        assert!(store.snapshot().spare_bytes >= 90_000);
-        let (received, rest) = read(&store, 60_000, 10, b"\r\nmn\r\n").unwrap();
-        assert!(matches!(received, Received::Value(value) if value == vec![7; 60_000]));
-        assert_eq!(rest, b"mn\r\n");
-        assert_eq!(store.snapshot().spare_bytes, 0);
+        for (other_len, value_len, behind_len) in [
+            (90_000, 60_000, 4),
+            (900_000, 600_000, BEHIND_LEN_MAX),
+            (900_000, 600_000, BEHIND_LEN_MAX + 1),
+        ] {
+            let other = NewItem {
+                client_flags: 0,
+                expiry: Expiry::Never,
+                value: NewValue::Copied(&vec![7; other_len]),
+            };
+            let _ = store.set(b"other", other, Time::from_millis(0));
+            assert!(store.delete(b"other", Time::from_millis(0)));
+            assert!(store.snapshot().spare_bytes >= other_len as u64);
+            let behind = vec![b'n'; behind_len];
+            let (received, rest) =
+                read(&store, value_len, 10, &[LINE_END, &behind].concat()).unwrap();
+            assert!(matches!(received, Received::Value(value) if value == vec![7; value_len]));
+            assert!(rest == behind);
+            assert_eq!(store.snapshot().spare_bytes, 0);
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) struct Counters {
     pub(crate) held_bytes: AtomicU64,
     /// ... and that the thread keeps for others.
     pub(crate) kept_bytes: AtomicU64,
-    /// Bytes of what the runtime has of a connection.
+    /// Bytes of the task of a connection.
     pub(crate) task_len: AtomicU64,
 }
 

@@ -32,8 +32,8 @@ const WOKEN: Token = Token(usize::MAX);
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Tasks of one thread, each with a socket: one goes on when the system tells something new of its socket, or when it
-/// was woken.
+/// Tasks of one thread, each but the main one with a socket: one goes on when the system tells something new of its
+/// socket, or when it was woken.
 pub(crate) struct EventLoop {
     selector: Selector,
     tasks: Slab<Task>,
@@ -118,18 +118,31 @@ impl Wake for Wakeup {
     }
 }
 
-impl EventLoop {
-    pub(crate) fn new() -> io::Result<Self> {
+/// What a loop waits with. Another thread may open it, and say what fails.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    selector: Selector,
+    waker: mio::Waker,
+}
+
+impl Descriptors {
+    pub(crate) fn open() -> io::Result<Self> {
         let selector = Selector::new()?;
         let waker = mio::Waker::new(selector.registry(), WOKEN)?;
+        Ok(Self { selector, waker })
+    }
+}
+
+impl EventLoop {
+    pub(crate) fn new(Descriptors { selector, waker }: Descriptors) -> Self {
         let list = Mutex::default();
-        Ok(Self {
+        Self {
             selector,
             tasks: Slab::new(),
             queue: VecDeque::new(),
             woken: Arc::new(Woken { list, waker }),
             spawner: Rc::default(),
-        })
+        }
     }
 
     /// What begins tasks.
@@ -190,7 +203,7 @@ impl EventLoop {
         for index in woken.drain(..) {
             if let Some(task) = self.tasks.get_mut(index) {
                 // It may be woken again from here on.
-                task.wakeup.is_woken.store(false, Ordering::Release);
+                task.wakeup.is_woken.swap(false, Ordering::AcqRel);
                 if !mem::replace(&mut task.is_queued, true) {
                     self.queue.push_back(index);
                 }
@@ -208,6 +221,7 @@ impl EventLoop {
                 continue;
             };
             task.is_queued = false;
+            task.readiness.begin_turn();
             let mut context = Context::from_waker(&task.waker);
             let work = &mut task.work;
             let go_on = AssertUnwindSafe(|| work.as_mut().poll(&mut context));
@@ -286,7 +300,7 @@ mod tests {
     where
         F: Future<Output = ()> + 'static,
     {
-        let event_loop = EventLoop::new().unwrap();
+        let event_loop = EventLoop::new(Descriptors::open().unwrap());
         let main = main(event_loop.spawner());
         event_loop.run(main).unwrap();
     }
@@ -393,7 +407,7 @@ mod tests {
     fn a_panic_ends_one_task_and_a_file_that_is_no_socket_begins_none() {
         let (mut unlucky, server) = pair();
         let (client, other) = pair();
-        let event_loop = EventLoop::new().unwrap();
+        let event_loop = EventLoop::new(Descriptors::open().unwrap());
         let spawner = event_loop.spawner();
         let file = File::open("/proc/self/exe").unwrap();
         spawner.spawn(file.into(), |_| async { panic!("it is no socket") });
@@ -430,7 +444,7 @@ mod tests {
 
     #[test]
     fn who_is_woken_often_goes_on_once() {
-        let mut event_loop = EventLoop::new().unwrap();
+        let mut event_loop = EventLoop::new(Descriptors::open().unwrap());
         let polls = Rc::new(Cell::new(0));
         let counted = Rc::clone(&polls);
         let often = poll_fn(move |context| {

@@ -279,7 +279,7 @@ impl Context<'_> {
         Response::Error(ErrorReply::NO_MEMORY)
     }
 
-    /// Counts so many times, with nobody in between.
+    /// Counts so many times, as far as possible with nobody in between.
     pub(crate) fn arithmetic(
         &self,
         request: &Arithmetic<'_>,

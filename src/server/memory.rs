@@ -1,6 +1,6 @@
 //! What the daemon's memory is used for. Each use is counted where it is made, none is what the others leave: their sum
 //! is the resident memory of the process as far as they are right. What is small is not counted: the configuration, the
-//! runtimes, stacks, clients that watch.
+//! runtime, stacks, clients that watch.
 
 use crate::allocator::AllocatorStats;
 use crate::process_stats::ProcessStats;

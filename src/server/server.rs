@@ -212,12 +212,18 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let workers = (0..self.config.settings.threads.get())
-            .map(|index| {
-                let timers = runtime.handle().clone();
-                worker::spawn(Arc::clone(&self.shared), index, stopped.clone(), timers)
-            })
-            .collect::<io::Result<Vec<Handle>>>()?;
+        let mut workers = Vec::new();
+        for index in 0..self.config.settings.threads.get() {
+            let timers = runtime.handle().clone();
+            match worker::spawn(Arc::clone(&self.shared), index, stopped.clone(), timers) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    // Before the runtime is gone that they use.
+                    workers.into_iter().for_each(Handle::join);
+                    return Err(error);
+                }
+            }
+        }
         self.announce();
         if let Some(cluster) = &self.shared.cluster {
             cluster::keep_up(cluster, self.shared.clock.clone())?;

@@ -227,7 +227,7 @@ impl Shared {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of the buffers of all connections, and of what the runtime has of each.
+    /// Bytes of the buffers of all connections, and of the task of each.
     pub(crate) fn connection_bytes(&self) -> (u64, u64) {
         let mut buffers = 0u64;
         let mut task = 0;

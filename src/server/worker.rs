@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::connection;
 use crate::counters::Counters;
-use crate::event_loop::{EventLoop, Spawner};
+use crate::event_loop::{Descriptors, EventLoop, Spawner};
 use crate::execute::Context;
 use crate::input::Input;
 use crate::latency::{Command, Sample};
@@ -243,17 +243,16 @@ pub(crate) fn spawn(
     runtime: tokio::runtime::Handle,
 ) -> io::Result<Handle> {
     let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
+    let descriptors = Descriptors::open()?;
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
             // Timers, and what tells of new clients and of the end, are the main thread's.
             let _runtime = runtime.enter();
             let worker = Worker::new(shared);
-            let ran = EventLoop::new().and_then(|event_loop| {
-                let main = worker.run(event_loop.spawner(), index, receiver, stop);
-                event_loop.run(main)
-            });
-            if let Err(error) = ran {
+            let event_loop = EventLoop::new(descriptors);
+            let main = worker.run(event_loop.spawner(), index, receiver, stop);
+            if let Err(error) = event_loop.run(main) {
                 tracing::error!(%error, "a worker has stopped");
             }
         })?;
@@ -285,7 +284,7 @@ mod tests {
     #[test]
     fn all_are_read_before_one_is_answered_and_a_stop_waits_for_the_answers() {
         let worker = Rc::new(Worker::new(shared(&[])));
-        let event_loop = EventLoop::new().unwrap();
+        let event_loop = EventLoop::new(Descriptors::open().unwrap());
         let spawner = event_loop.spawner();
         let main = async move {
             let (done, mut is_done) = mpsc::unbounded_channel();

@@ -270,8 +270,9 @@ impl Store {
         once(|again| self.decr_while(key, delta, now, again))
     }
 
-    /// Like calls of [`Self::incr`] between which nobody else writes, as long as `again` says so of what became of the
-    /// last one. That is called while the shard is locked: it must not use the store, and be quick.
+    /// Like calls of [`Self::incr`], as long as `again` says so of what became of the last one. Nobody else writes
+    /// between those that change no length. `again` may be called while the shard is locked: it must not use the store,
+    /// and be quick.
     pub fn incr_while(
         &self,
         key: &[u8],

@@ -91,7 +91,8 @@ impl Store {
         (outcome, value_len)
     }
 
-    /// Stores the live item again with another number, in one turn, as long as `again` says so of what became of that.
+    /// Stores the live item again with another number, as long as `again` says so of what became of that: in one turn
+    /// as long as that is quick.
     pub(crate) fn arithmetic(
         &self,
         key: &[u8],
@@ -99,11 +100,19 @@ impl Store {
         change: impl Fn(u64) -> u64,
         mut again: impl FnMut(Arithmetic) -> bool,
     ) {
-        let mut turn = self.turn_for(key, now);
-        while again(match &mut turn {
-            Some((place, turn)) => self.change_number(turn, *place, key, &change),
-            None => Arithmetic::NotFound,
-        }) {}
+        loop {
+            let outcome = self.turn_for(key, now).and_then(|(place, mut turn)| {
+                while let Some((value, cas)) = turn.rewrite_number(place, key, &change) {
+                    if !again(Arithmetic::Number { value, cas }) {
+                        return None;
+                    }
+                }
+                Some(self.renew_number(&mut turn, place, key, &change))
+            });
+            if !outcome.is_some_and(&mut again) {
+                return;
+            }
+        }
     }
 
     /// The same once, in a turn.
@@ -114,9 +123,20 @@ impl Store {
         key: &[u8],
         change: impl Fn(u64) -> u64,
     ) -> Arithmetic {
-        if let Some((value, cas)) = turn.rewrite_number(place, key, &change) {
-            return Arithmetic::Number { value, cas };
+        match turn.rewrite_number(place, key, &change) {
+            Some((value, cas)) => Arithmetic::Number { value, cas },
+            None => self.renew_number(turn, place, key, &change),
         }
+    }
+
+    /// Stores a number anew that cannot be written where it is.
+    fn renew_number(
+        &self,
+        turn: &mut Turn<'_>,
+        place: Place,
+        key: &[u8],
+        change: impl Fn(u64) -> u64,
+    ) -> Arithmetic {
         let changed = turn.look(place, key, |word, found| {
             let old = found.raw_value().ok_or(Arithmetic::NotFound)?;
             let number = number::parse(&old).ok_or(Arithmetic::NonNumeric)?;
