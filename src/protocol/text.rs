@@ -130,16 +130,18 @@ pub fn keys_ahead(mut buf: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
 /// How often the line that `buf` begins with comes again right behind itself, as far as the next
 /// [`LINES_AHEAD_MAX`] lines say.
 pub fn repeats(buf: &[u8], line_len: usize) -> usize {
-    let mut lines = buf.chunks_exact(line_len.max(1));
-    let line = lines.next();
-    let next = lines.take(LINES_AHEAD_MAX);
-    next.take_while(|next| Some(*next) == line).count()
+    repetitions(buf, line_len).take(LINES_AHEAD_MAX).count()
 }
 
 /// Whether it does at all: then there is nothing new to fetch ahead.
 pub fn is_repeated(buf: &[u8], line_len: usize) -> bool {
-    let lines = buf.split_at_checked(line_len);
-    lines.is_some_and(|(line, rest)| rest.starts_with(line))
+    repetitions(buf, line_len).next().is_some()
+}
+
+fn repetitions(buf: &[u8], line_len: usize) -> impl Iterator<Item = &[u8]> {
+    let mut lines = buf.chunks_exact(line_len.max(1));
+    let line = lines.next();
+    lines.take_while(move |next| Some(*next) == line)
 }
 
 /// Whether an unfinished line may go on.

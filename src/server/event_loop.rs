@@ -443,6 +443,29 @@ mod tests {
     }
 
     #[test]
+    fn of_whom_the_system_does_not_tell_at_once_it_tells_later() {
+        const AT_ONCE: usize = 2;
+        let mut event_loop = EventLoop::new(Descriptors::open().unwrap());
+        let mut clients = Vec::new();
+        for _ in 0..=AT_ONCE {
+            let (client, server) = pair();
+            event_loop.spawner.spawn(server, echo);
+            clients.push(client);
+        }
+        event_loop.adopt();
+        event_loop.queue.clear();
+        event_loop
+            .tasks
+            .iter_mut()
+            .for_each(|(_, task)| task.is_queued = false);
+        let mut events = Events::with_capacity(AT_ONCE);
+        event_loop.wait(&mut events).unwrap();
+        assert_eq!(event_loop.queue.len(), AT_ONCE);
+        event_loop.wait(&mut events).unwrap();
+        assert_eq!(event_loop.queue.len(), AT_ONCE + 1);
+    }
+
+    #[test]
     fn who_is_woken_often_goes_on_once() {
         let mut event_loop = EventLoop::new(Descriptors::open().unwrap());
         let polls = Rc::new(Cell::new(0));

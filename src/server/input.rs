@@ -88,7 +88,7 @@ impl Input {
         stream: &mut S,
         pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() >= BUFFER_LEN {
+        if self.buffer.len() > SMALL_REST_LEN_MAX {
             if self.buffer.capacity().saturating_sub(self.buffer.len()) < READ_LEN_MIN {
                 self.buffer.reserve(BUFFER_LEN);
                 self.held.set(self.buffer.capacity(), pool);
@@ -236,5 +236,26 @@ mod tests {
         assert_eq!(input.unread(), b"next");
         input.restart(Vec::new(), &pool);
         assert_eq!(input.unread(), b"");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_what_is_kept_there_is_room_for_more() {
+        let worker = worker(Clock::manual());
+        for len in [
+            1,
+            SMALL_REST_LEN_MAX,
+            SMALL_REST_LEN_MAX + 1,
+            BUFFER_LEN - 1,
+            BUFFER_LEN,
+        ] {
+            let (mut client, mut server) = duplex(READ_LEN_MIN);
+            client.write_all(&[8; READ_LEN_MIN]).await.unwrap();
+            let mut input = Input::default();
+            input.restart(vec![7; len], worker.buffers());
+            let read = input.fill(&mut server, &worker).await.unwrap();
+            assert_eq!(read, READ_LEN_MIN, "{len}");
+            let expected = [vec![7; len], vec![8; READ_LEN_MIN]].concat();
+            assert!(input.unread() == expected, "{len}");
+        }
     }
 }

@@ -19,8 +19,8 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(())
     }
 
-    /// Reads as much as there is room for in `buffer`, which is not filled with zeros before. Returns how many bytes
-    /// came, 0 at the end of the stream.
+    /// Reads as much as there is room for in `buffer`: for some transports without filling that with zeros before.
+    /// Returns how many bytes came, 0 at the end of the stream.
     ///
     /// # Errors
     /// Those of the system.

@@ -142,7 +142,7 @@ impl Worker {
             if std::mem::replace(&mut has_waited, true) {
                 return Poll::Ready(());
             }
-            // Behind the others, and not, as with `yield_now`, behind a look at all sockets, which is a system call.
+            // Behind the others who have something to do.
             context.waker().wake_by_ref();
             Poll::Pending
         })

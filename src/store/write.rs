@@ -101,15 +101,16 @@ impl Store {
         mut again: impl FnMut(Arithmetic) -> bool,
     ) {
         loop {
-            let outcome = self.turn_for(key, now).and_then(|(place, mut turn)| {
+            let mut outcome = Arithmetic::NotFound;
+            if let Some((place, mut turn)) = self.turn_for(key, now) {
                 while let Some((value, cas)) = turn.rewrite_number(place, key, &change) {
                     if !again(Arithmetic::Number { value, cas }) {
-                        return None;
+                        return;
                     }
                 }
-                Some(self.renew_number(&mut turn, place, key, &change))
-            });
-            if !outcome.is_some_and(&mut again) {
+                outcome = self.renew_number(&mut turn, place, key, &change);
+            }
+            if !again(outcome) {
                 return;
             }
         }
